@@ -1,0 +1,303 @@
+"""The one lookup: from a wanted sequence to the longest part of it that need not be evaluated.
+
+The longest resumable prefix wins, then the cheapest tier: still in the context, then in memory.
+A place is resumable where a checkpoint ends and, for memory that can be cut, wherever an
+evaluation from nothing would have been cut (DESIGN D3, D6).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from llmagic.checkpoint.live import Branch, Branches
+from llmagic.checkpoint.payload import Layout, Payload, Payloads
+from llmagic.checkpoint.tree import Node, Tree
+from llmagic.errors import CheckpointError, EvaluationError
+from llmagic.model.context import Context
+from llmagic.model.loading import Memory
+from llmagic.sequence import Sequence, Step, common_prefix, until
+
+
+@dataclass
+class Resumed:
+    """Where an evaluation begins.
+
+    Attributes
+    ----------
+    branch : Branch
+        The live branch that now holds the first `tokens` tokens.
+    tokens, images : int
+        How much of the sequence needs no evaluation.
+    tier : str
+        "live" when no attention bytes moved, "memory", or "none".
+    n_bytes : int
+        Bytes copied into the context.
+    seconds : float
+        Time it took.
+    notices : list of str
+        What the user should know, such as a checkpoint that could not be used.
+    """
+
+    branch: Branch
+    tokens: int = 0
+    images: int = 0
+    tier: str = "none"
+    n_bytes: int = 0
+    seconds: float = 0.0
+    notices: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A place to resume at: in a live branch, or at (or inside) a stored checkpoint."""
+
+    step: Step
+    branch: Branch | None = None
+    node: Node | None = None
+
+
+class Checkpoints:
+    """Live branches and stored checkpoints of one context, looked up together.
+
+    Parameters
+    ----------
+    context : Context
+        With `n_sequences` + 2 sequences: one for a branch in the making, one for scratch.
+    memory : Memory
+    layout : Layout
+    budget : int
+        Bytes of stored checkpoints.
+    n_sequences : int
+        Live branches.
+    exact : bool
+        Resume only where an evaluation from nothing would have been cut.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        memory: Memory,
+        layout: Layout,
+        *,
+        budget: int,
+        n_sequences: int,
+        exact: bool = True,
+    ) -> None:
+        self.memory = memory
+        self.layout = layout
+        self.tree = Tree(budget)
+        self._exact = exact
+        # Cutting needs the ranged calls that a whole-blob model is not asked.
+        self.can_cut = memory.can_be_cut and layout is Layout.DELTA
+        self._n_sequences = n_sequences
+        self.use(context)
+
+    def use(self, context: Context) -> None:
+        """Go on in another context of the same model; what was live in the old one is stored."""
+        self.context = context
+        self.branches = Branches(context, self._n_sequences)
+        self.payloads = Payloads(context, self.memory, self.layout, self._n_sequences + 1)
+
+    # Resuming -------------------------------------------------------------------------------
+
+    def resume(self, sequence: Sequence) -> Resumed:
+        """Bring the longest resumable prefix of `sequence` into a live branch.
+
+        At least one token is left to evaluate: logits are no part of a state. Never fails: a
+        checkpoint that llama.cpp refuses is dropped, and the next nearest one is taken.
+        """
+        begin = time.perf_counter()
+        notices: list[str] = []
+        resumed: Resumed | None = None
+        while resumed is None:
+            place = next(self._places(sequence), None)
+            if place is None:
+                resumed = Resumed(self.branches.fork(None, 0, 0))
+            elif place.branch is not None:
+                resumed = self._continue(place.branch, place.step)
+            else:
+                resumed = self._load(place, notices)
+        end = resumed.branch.end
+        resumed.tokens = end.stop if end is not None else 0
+        resumed.images = sum(step.boundary == "image" for step in resumed.branch.steps)
+        resumed.seconds = time.perf_counter() - begin
+        resumed.notices = notices
+        return resumed
+
+    def _places(self, sequence: Sequence) -> Iterator[_Place]:
+        """Places to resume at, the best first."""
+        cut_anywhere = None if self._exact else self._longest_common(sequence)
+        for step in reversed(sequence.steps[:-1]):
+            if cut_anywhere is not None and cut_anywhere.step.stop >= step.stop:
+                yield cut_anywhere
+                cut_anywhere = None
+            # What was evaluated in the same pieces first, then what only says the same.
+            for digest in (step.key, step.content):
+                yield from self._places_at(digest)
+        if cut_anywhere is not None:
+            yield cut_anywhere
+
+    def _places_at(self, digest: bytes) -> Iterator[_Place]:
+        for branch in self.branches:
+            found = branch.find(digest)
+            if found is not None and (self.can_cut or found is branch.end):
+                yield _Place(found, branch=branch)
+        node = self.tree.at(digest) or self.tree.with_content(digest)
+        if node is not None:
+            yield _Place(node.steps[-1], node=node)
+        elif self.can_cut:
+            node = self.tree.around(digest)
+            if node is not None:
+                inside = next(step for step in node.steps if step.key == digest)
+                yield _Place(inside, node=node)
+
+    def _longest_common(self, sequence: Sequence) -> _Place | None:
+        """The live branch that shares most tokens, cut at any token (`exact=False`)."""
+        if not self.can_cut:
+            return None
+        best: _Place | None = None
+        for branch in self.branches:
+            spans = tuple(step.span for step in branch.steps)
+            stop = min(common_prefix(Sequence(spans), sequence), sequence.n_tokens - 1)
+            steps = until(branch.steps, stop)
+            if steps and (best is None or steps[-1].stop > best.step.stop):
+                best = _Place(steps[-1], branch=branch)
+        return best
+
+    def _continue(self, branch: Branch, step: Step) -> Resumed:
+        """Go on in a live branch: at its end in place, before it in a fork."""
+        if step is branch.end:
+            self.branches.touch(branch)
+        else:
+            branch = self.branches.fork(branch, step.stop, step.next_position)
+        node = self.tree.at(step.key)
+        if node is not None:
+            self.tree.touch(node)
+        return Resumed(branch, tier="live")
+
+    def _load(self, place: _Place, notices: list[str]) -> Resumed | None:
+        """Load a stored checkpoint; None when it had to be dropped."""
+        assert place.node is not None
+        while True:
+            try:
+                return self._try_load(place.node, place.step)
+            except (CheckpointError, EvaluationError, MemoryError) as error:
+                # A refusal may only mean that other branches fill the context.
+                if len(self.branches):
+                    self.branches.drop_all()
+                    continue
+                self.tree.remove_subtree(place.node)
+                notices.append(
+                    f"a checkpoint of {place.node.stop:,} tokens could not be restored and was "
+                    f"dropped ({error}); more is evaluated instead."
+                )
+                return None
+
+    def _try_load(self, node: Node, step: Step) -> Resumed:
+        path = node.path()
+        known, base, shared = self._live_part(path)
+        branch = self.branches.fork(
+            base,
+            shared.stop if shared is not None else 0,
+            shared.next_position if shared is not None else 0,
+        )
+        try:
+            missing = path[known:]
+            moved = self.payloads.put(
+                branch.sequence, (each.payload for each in missing), node.payload
+            )
+            for each in missing:
+                for loaded in each.steps:
+                    branch.append(loaded)
+            if step is not node.steps[-1]:
+                if not self.context.cut(branch.sequence, step.next_position):
+                    raise CheckpointError("the restored rows could not be cut.")
+                branch.truncate(step.stop)
+            if self.context.end(branch.sequence) < 0:
+                raise CheckpointError("the restored sequence is empty.")
+        except BaseException:
+            self.branches.drop(branch)
+            raise
+        self.tree.touch(node)
+        rows = any(each.payload.rows is not None for each in missing)
+        whole = self.layout is Layout.WHOLE
+        return Resumed(branch, tier="memory" if rows or whole else "live", n_bytes=moved)
+
+    def _live_part(self, path: list[Node]) -> tuple[int, Branch | None, Step | None]:
+        """How many checkpoints of a path are live already, in which branch, up to which step."""
+        if self.layout is Layout.WHOLE:
+            return 0, None, None
+        # A delta brings rows and state in one blob, so the last one is always loaded.
+        joined = self.layout is Layout.DELTA and not self.memory.can_be_cut
+        for index in range(len(path) - joined, 0, -1):
+            for branch in self.branches:
+                step = branch.find(path[index - 1].key)
+                if step is not None:
+                    return index, branch, step
+        return 0, None, None
+
+    # Saving ---------------------------------------------------------------------------------
+
+    def settle(self, branch: Branch) -> Payload | None:
+        """At a boundary: bring a branch into the form a restore would give it (`Payloads.settle`).
+
+        Raises
+        ------
+        EvaluationError
+            It failed, and the branch is lost.
+        """
+        try:
+            return self.payloads.settle(branch.sequence, branch.next_position)
+        except (CheckpointError, MemoryError) as error:
+            raise EvaluationError(
+                f"the sliding window could not be put back into place: {error} The conversation "
+                "is unchanged; run the cell again."
+            ) from error
+
+    def save(self, branch: Branch, settled: Payload | None = None) -> int:
+        """Store a checkpoint at a branch's end, unless there is one; returns the bytes stored.
+
+        `settled` is what `settle` just returned.
+
+        Raises
+        ------
+        CheckpointError
+            There was no room, or llama.cpp did not write it. The branch is as it was.
+        """
+        end = branch.end
+        if self.layout is Layout.NONE or end is None:
+            return 0
+        known = self.tree.at(end.key)
+        if known is not None:
+            self.tree.touch(known)
+            return 0
+        parent, steps = self._parent(branch)
+        start = parent.steps[-1].next_position if parent is not None else 0
+        try:
+            payload = self.payloads.take(branch.sequence, start, end.next_position, settled)
+        except (MemoryError, EvaluationError) as error:
+            raise CheckpointError(f"no checkpoint after {end.stop:,} tokens: {error}") from error
+        self.tree.add(Node(parent, steps, payload))
+        self.tree.evict()
+        return payload.n_bytes
+
+    def _parent(self, branch: Branch) -> tuple[Node | None, tuple[Step, ...]]:
+        """The nearest stored checkpoint before a branch's end, and the steps since."""
+        if self.layout is not Layout.WHOLE:
+            for index in range(len(branch.steps) - 2, -1, -1):
+                node = self.tree.at(branch.steps[index].key)
+                if node is not None:
+                    return node, tuple(branch.steps[index + 1 :])
+        return None, tuple(branch.steps)
+
+    def undo(self, branch: Branch) -> None:
+        """After a failure: take a branch back to the last step that is known to be whole.
+
+        A memory that cannot be cut may be anywhere inside the step; the branch is given up then,
+        and the stored checkpoint serves the next time.
+        """
+        whole = self.can_cut and self.context.cut(branch.sequence, branch.next_position)
+        if not whole:
+            self.branches.drop(branch)

@@ -1,0 +1,133 @@
+"""Checkpoints in memory: a tree by content, within a budget of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from llmagic.checkpoint.payload import Payload
+from llmagic.sequence import Step
+
+
+@dataclass(eq=False)
+class Node:
+    """One checkpoint: the steps since its parent, and the bytes that restore them.
+
+    `used` is a counter, not a time: two checkpoints of one cell must differ.
+    """
+
+    parent: Node | None
+    steps: tuple[Step, ...]
+    payload: Payload
+    used: int = 0
+    children: int = field(default=0)
+
+    @property
+    def key(self) -> bytes:
+        return self.steps[-1].key
+
+    @property
+    def content(self) -> bytes:
+        return self.steps[-1].content
+
+    @property
+    def stop(self) -> int:
+        """Tokens from the beginning to its end."""
+        return self.steps[-1].stop
+
+    def path(self) -> list[Node]:
+        """Its ancestors from the first on, and itself."""
+        nodes: list[Node] = []
+        node: Node | None = self
+        while node is not None:
+            nodes.append(node)
+            node = node.parent
+        return nodes[::-1]
+
+
+class Tree:
+    """Every checkpoint in memory, found by key, by content, or by a place inside it.
+
+    Parameters
+    ----------
+    budget : int
+        Bytes. The least recently used leaves go first, so a parent is never lost before its
+        children, which need its rows.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.n_bytes = 0
+        self._clock = 0
+        self._nodes: dict[bytes, Node] = {}
+        self._places: dict[bytes, Node] = {}
+        self._contents: dict[bytes, Node] = {}
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(list(self._nodes.values()))
+
+    def at(self, key: bytes) -> Node | None:
+        """The checkpoint that ends with this step, evaluated like this."""
+        return self._nodes.get(key)
+
+    def around(self, key: bytes) -> Node | None:
+        """A checkpoint in which, or at whose end, this step ends."""
+        return self._places.get(key)
+
+    def with_content(self, content: bytes) -> Node | None:
+        """A checkpoint of this content, however it was evaluated."""
+        return self._contents.get(content)
+
+    def add(self, node: Node) -> None:
+        """Keep a checkpoint; its parent must be here. The budget is enforced by `evict`."""
+        self._nodes[node.key] = node
+        self._contents.setdefault(node.content, node)
+        for step in node.steps:
+            self._places.setdefault(step.key, node)
+        if node.parent is not None:
+            node.parent.children += 1
+        self.n_bytes += node.payload.n_bytes
+        self.touch(node)
+
+    def touch(self, node: Node) -> None:
+        """Mark a checkpoint and its ancestors as used now."""
+        self._clock += 1
+        for each in node.path():
+            each.used = self._clock
+
+    def remove(self, node: Node) -> None:
+        """Drop a leaf."""
+        del self._nodes[node.key]
+        if self._contents.get(node.content) is node:
+            del self._contents[node.content]
+        for step in node.steps:
+            if self._places.get(step.key) is node:
+                del self._places[step.key]
+        if node.parent is not None:
+            node.parent.children -= 1
+        self.n_bytes -= node.payload.n_bytes
+
+    def remove_subtree(self, node: Node) -> None:
+        """Drop a checkpoint and all that stand on it."""
+        doomed = [each for each in self if node in each.path()]
+        for each in sorted(doomed, key=lambda each: -each.stop):
+            self.remove(each)
+
+    def evict(self) -> int:
+        """Drop least recently used leaves until the budget holds; returns how many went."""
+        dropped = 0
+        while self.n_bytes > self.budget and self._nodes:
+            leaves = (node for node in self._nodes.values() if node.children == 0)
+            self.remove(min(leaves, key=lambda node: (node.used, -node.stop)))
+            dropped += 1
+        return dropped
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._nodes.clear()
+        self._places.clear()
+        self._contents.clear()
+        self.n_bytes = 0

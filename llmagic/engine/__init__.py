@@ -1,0 +1,1 @@
+"""A loaded model answers sequences: restore, prefill, decode, save."""

@@ -1,0 +1,145 @@
+"""Drawing a reply token by token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from llmagic.checkpoint.payload import Payload
+from llmagic.engine.work import Work
+from llmagic.errors import EvaluationError
+from llmagic.events import Delta
+from llmagic.model.loading import Vocabulary
+from llmagic.model.sampling import Sampler, TextStream
+from llmagic.sequence import Sequence
+from llmagic.settings import Sampling
+
+
+@dataclass
+class Generated:
+    """A reply: tokens, text, and why it ended ("end", "length", "stop", "interrupt")."""
+
+    tokens: list[int] = field(default_factory=list)
+    text: str = ""
+    stop: str = "interrupt"
+
+
+class Decoder:
+    """Draws the reply to a sequence that was just evaluated; `generated` grows as it does.
+
+    Parameters
+    ----------
+    work : Work
+    vocabulary : Vocabulary
+    sequence : Sequence
+        What the branch holds.
+    sampling : Sampling
+    """
+
+    def __init__(
+        self, work: Work, vocabulary: Vocabulary, sequence: Sequence, sampling: Sampling
+    ) -> None:
+        self._work = work
+        self._vocabulary = vocabulary
+        self._sequence = sequence
+        self._sampling = sampling
+        self._back: tuple[int, Payload] | None = None
+        self.generated = Generated()
+
+    def run(self, seed: int, room: int) -> Generated:
+        """Draw at most `room` tokens, and save the branch where the reply ends.
+
+        Raises
+        ------
+        Interrupted, EvaluationError
+            The branch ends before the reply; `generated` holds what there is.
+        """
+        work, reply = self._work, self.generated
+        with work.generated.running():
+            stream = TextStream(self._sampling.stop)
+            try:
+                stop = self._draw(Sampler(self._sampling, seed), stream, room)
+            finally:
+                self._say(stream.finish())
+                work.generated.count = len(reply.tokens)
+            if stream.stopped:
+                self._drop_stop_text()
+        work.generated.count = len(reply.tokens)
+        end = work.branch.end
+        assert end is not None
+        step = self._sequence.reply_step(reply.tokens, end.key)
+        if step is not None:
+            work.branch.append(step)
+            work.save()
+        reply.stop = stop
+        return reply
+
+    def _draw(self, sampler: Sampler, stream: TextStream, room: int) -> str:
+        """Tokens until something ends the reply; returns what did."""
+        work, reply = self._work, self.generated
+        for _ in range(min(self._sampling.max_tokens, room)):
+            token = sampler.sample(work.context)
+            if self._vocabulary.ends_reply(token):
+                return "end"
+            was_uncertain = stream.uncertain
+            self._say(stream.push(self._vocabulary.piece(token)))
+            if stream.stopped:
+                return "stop"
+            if not stream.uncertain:
+                self._back = None
+            elif not was_uncertain:
+                self._remember()
+            self._evaluate(token, len(reply.tokens))
+            reply.tokens.append(token)
+            work.stop_if_interrupted()
+        return "length"
+
+    def _say(self, text: str) -> None:
+        if text:
+            self.generated.text += text
+            self._work.tell(Delta(text))
+
+    def _evaluate(self, token: int, index: int) -> None:
+        work = self._work
+        position = self._sequence.n_positions + index
+        work.with_room(
+            lambda: work.context.evaluate((token,), position, work.branch.sequence, logits=True)
+        )
+
+    # A stop text is no part of the reply, and the context must not hold it either. Memory that
+    # can be cut is cut; another is taken back to the state from before the first token that
+    # could have been the beginning of the stop text.
+
+    def _remember(self) -> None:
+        checkpoints, n = self._work.checkpoints, len(self.generated.tokens)
+        if not checkpoints.can_cut:
+            stop = self._sequence.n_positions + n
+            end = checkpoints.payloads.take_end(self._work.branch.sequence, stop)
+            self._back = (n, end)
+
+    def _drop_stop_text(self) -> None:
+        """Leave just the tokens whose text is shown; part of a token is tokenised by itself."""
+        reply, wanted = self.generated, self.generated.text.encode()
+        whole = size = 0
+        for token in reply.tokens:
+            piece = self._vocabulary.piece(token)
+            if not wanted.startswith(piece, size):
+                break
+            whole, size = whole + 1, size + len(piece)
+        rest = wanted[size:].decode("utf-8", "ignore")
+        tokens = reply.tokens[:whole] + self._vocabulary.tokenize(rest, special=False)
+        for index in range(self._go_back(whole), len(tokens)):
+            self._evaluate(tokens[index], index)
+        reply.tokens = tokens
+
+    def _go_back(self, n: int) -> int:
+        """Take the branch back to at most `n` reply tokens; returns how many it holds."""
+        work, sequence = self._work, self._work.branch.sequence
+        if n == len(self.generated.tokens):
+            return n
+        if work.checkpoints.can_cut:
+            if work.context.cut(sequence, self._sequence.n_positions + n):
+                return n
+        elif self._back is not None and self._back[0] <= n:
+            work.checkpoints.payloads.put_end(sequence, self._back[1])
+            return self._back[0]
+        raise EvaluationError("the stop text could not be taken out of the context.")

@@ -1,0 +1,222 @@
+"""A loaded model: its context, its checkpoints, and one call that answers a sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+
+from llmagic.checkpoint.checkpoints import Checkpoints, Resumed
+from llmagic.checkpoint.fingerprint import fingerprint
+from llmagic.checkpoint.probe import Verdict, probe
+from llmagic.engine.decode import Decoder, Generated
+from llmagic.engine.prefill import prefill
+from llmagic.engine.work import Listener, Work
+from llmagic.errors import ContextFullError, Interrupted, ModelError
+from llmagic.events import Loading as LoadingEvent
+from llmagic.events import Notice
+from llmagic.model.context import Context, Shape, physical_cores
+from llmagic.model.interrupt import InterruptFlag
+from llmagic.model.loading import Model
+from llmagic.model.vision import Projector
+from llmagic.sequence import Sequence
+from llmagic.settings import Loading, Sampling
+
+N_BATCH = 512
+"""Tokens evaluated at once, unless an image needs more."""
+
+SPARE_MEMORY = 256 << 20
+"""Bytes of main memory a growing context leaves free."""
+
+
+@dataclass
+class Outcome:
+    """What one call of `Engine.answer` did; complete also when it raised."""
+
+    resumed: Resumed | None = None
+    work: Work | None = None
+    generated: Generated | None = None
+    exact: bool = True
+
+
+class Engine:
+    """A model in this process.
+
+    Parameters
+    ----------
+    path : Path
+        GGUF of the model.
+    projector : Path or None
+        GGUF of its vision projector.
+    template : str
+        Chat template in use (Jinja source): part of the fingerprint.
+    loading : Loading
+    tell : callable
+        Hears about the progress of loading.
+
+    Raises
+    ------
+    ModelError
+        One of the files cannot be used, or the context does not fit this machine.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        projector: Path | None,
+        *,
+        template: str | None,
+        loading: Loading,
+        tell: Listener,
+    ) -> None:
+        self.loading = loading
+        self.interrupt = InterruptFlag()
+        self.model = Model(
+            path,
+            n_gpu_layers=loading.n_gpu_layers,
+            on_progress=lambda fraction: tell(LoadingEvent("model", fraction)),
+        )
+        self.projector: Projector | None = None
+        self.context: Context | None = None
+        try:
+            n_batch = N_BATCH
+            if projector is not None:
+                tell(LoadingEvent("projector", 0.0))
+                self.projector = Projector(
+                    self.model,
+                    projector,
+                    n_threads=loading.n_threads or physical_cores(),
+                    image_tokens=loading.image_tokens,
+                    budget=loading.image_budget,
+                )
+                n_batch = max(n_batch, self.projector.largest_indivisible())
+                tell(LoadingEvent("projector", 1.0))
+            # Other branches' cells between its own would move the last bits of a sum over them.
+            self.n_branches = 1 if loading.exact else loading.n_sequences
+            self.n_ctx_limit = loading.n_ctx or self.model.n_ctx_train or 1 << 30
+            shape = Shape(
+                n_ctx=min(self.n_ctx_limit, loading.n_ctx_start),
+                # One more for a branch in the making, one for loading.
+                n_sequences=self.n_branches + 2,
+                n_batch=n_batch,
+                kv_type=loading.kv_type,
+                n_threads=loading.n_threads,
+            )
+            self.context = Context(self.model, shape, self.interrupt)
+            scratch = self.n_branches + 1
+            self.verdict: Verdict = probe(self.context, self.model.memory, scratch=scratch)
+        except BaseException:
+            self.close()
+            raise
+        self.template = template if template is not None else self.model.template
+        self.fingerprint = fingerprint(
+            self.model, self.projector, shape, loading, self.template or ""
+        )
+        self.checkpoints = Checkpoints(
+            self.context,
+            self.model.memory,
+            self.verdict.layout,
+            budget=loading.memory_budget,
+            n_sequences=self.n_branches,
+            exact=loading.exact,
+        )
+
+    def close(self) -> None:
+        """Free the context, the projector and the weights, in this order."""
+        for part in (self.context, self.projector, self.model):
+            if part is not None:
+                part.close()
+
+    def answer(
+        self, sequence: Sequence, sampling: Sampling, tell: Listener, outcome: Outcome
+    ) -> Outcome:
+        """Restore what is known of a sequence, evaluate the rest, draw a reply.
+
+        `outcome` is filled in as the work goes on, so that a caller knows what was done when an
+        exception comes.
+
+        Raises
+        ------
+        ContextFullError
+            The sequence leaves no room for a reply.
+        Interrupted
+            By the user. The live branch is back where it was whole.
+        EvaluationError
+            llama.cpp failed; the same holds.
+        """
+        room = self.n_ctx_limit - sequence.n_tokens
+        if room < 1:
+            raise ContextFullError(
+                f"the prompt is {sequence.n_tokens:,} tokens long and the context holds "
+                f"{self.n_ctx_limit:,}. Shorten the conversation, or load the model with a larger "
+                "--ctx (n_ctx)."
+            )
+        with self.interrupt:
+            room = min(room, self._make_room(sequence.n_tokens, sampling.max_tokens, tell))
+            resumed = outcome.resumed = self.checkpoints.resume(sequence)
+            for notice in resumed.notices:
+                tell(Notice(notice))
+            work = outcome.work = Work(self.checkpoints, resumed.branch, tell)
+            try:
+                work.stop_if_interrupted()
+                outcome.exact = prefill(work, self.projector, sequence)
+                decoder = Decoder(work, self.model.vocabulary, sequence, sampling)
+                outcome.generated = decoder.generated
+                decoder.run(self._seed(sequence, sampling), room)
+            except BaseException as error:
+                self.checkpoints.undo(resumed.branch)
+                if isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
+                    raise Interrupted(
+                        "interrupted; the turn is not part of the conversation."
+                    ) from error
+                raise
+        return outcome
+
+    @staticmethod
+    def _seed(sequence: Sequence, sampling: Sampling) -> int:
+        """Seed of the draw; by default of the content, so that the same cell says the same."""
+        if sampling.seed is not None:
+            return sampling.seed & 0x7FFFFFFF
+        # Not all 32 bits: llama.cpp takes 0xFFFFFFFF for "draw a seed".
+        return int.from_bytes(sequence.digest[:4], "little") & 0x7FFFFFFF
+
+    def _make_room(self, n_tokens: int, n_reply: int, tell: Listener) -> int:
+        """Let the context hold a prompt and its reply; returns the room left for the reply."""
+        assert self.context is not None
+        wanted = min(n_tokens + n_reply, self.n_ctx_limit)
+        if wanted > self.context.n_ctx:
+            try:
+                self._grow(wanted, tell)
+            except ContextFullError:
+                if n_tokens >= self.context.n_ctx:
+                    raise
+        return self.context.n_ctx - n_tokens
+
+    def _grow(self, n_tokens: int, tell: Listener) -> None:
+        assert self.context is not None
+        old = self.context.shape
+        n_ctx = self.context.n_ctx
+        while n_ctx < n_tokens:
+            n_ctx *= 2
+        n_ctx = min(n_ctx, self.n_ctx_limit)
+        per_token = self.verdict.bytes_per_token
+        needed = int(per_token * (n_ctx - self.context.n_ctx)) + SPARE_MEMORY
+        available = psutil.virtual_memory().available
+        if needed > available:
+            raise ContextFullError(
+                f"the context must grow from {self.context.n_ctx:,} to {n_ctx:,} tokens, which "
+                f"takes {needed / 2**20:,.0f} MiB more, and {available / 2**20:,.0f} MiB are "
+                "free. Close something, shorten the conversation, or load the model with a "
+                "smaller cache type (--kv q8_0)."
+            )
+        # The old one goes first: both together may not fit. Its branches are in the checkpoints.
+        self.context.close()
+        try:
+            self.context = Context(self.model, replace(old, n_ctx=n_ctx), self.interrupt)
+        except ModelError as error:
+            self.context = Context(self.model, old, self.interrupt)
+            self.checkpoints.use(self.context)
+            raise ContextFullError(f"the context could not grow: {error}") from error
+        self.checkpoints.use(self.context)
+        tell(Notice(f"the context grew to {self.context.n_ctx:,} tokens."))

@@ -1,0 +1,98 @@
+"""What a turn costs, counted where it is spent; and what prefill and decode have in common."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from llmagic.checkpoint.checkpoints import Checkpoints
+from llmagic.checkpoint.live import Branch
+from llmagic.errors import CheckpointError, Interrupted
+from llmagic.events import Event, Notice
+from llmagic.model.context import NoRoomError
+
+Listener = Callable[[Event], None]
+
+
+@dataclass
+class Meter:
+    """A count (tokens, images or bytes) and the time it took (s)."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Adds the time of a `with` block, also when it fails."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - begin
+
+
+class Work:
+    """One turn's work in one live branch.
+
+    Parameters
+    ----------
+    checkpoints : Checkpoints
+        Its context evaluates; boundaries are saved there.
+    branch : Branch
+        Grows with every step that was evaluated whole.
+    tell : callable
+        Hears what happens.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, branch: Branch, tell: Listener) -> None:
+        self.checkpoints = checkpoints
+        self.context = checkpoints.context
+        self.branch = branch
+        self.tell = tell
+        self.evaluated = Meter()
+        self.evaluated_images = 0
+        self.encoded = Meter()
+        self.saved = Meter()
+        self.generated = Meter()
+
+    def with_room(self, evaluate: Callable[[], None]) -> None:
+        """Evaluate; where cells are short, give up other branches, the oldest first.
+
+        Raises
+        ------
+        NoRoomError
+            This branch alone fills the context.
+        """
+        while True:
+            try:
+                return evaluate()
+            except NoRoomError:
+                if not self.checkpoints.branches.drop_oldest(keep=self.branch):
+                    raise
+
+    def save(self) -> None:
+        """At a boundary: store a checkpoint. That it fails costs a notice, not the cell.
+
+        Raises
+        ------
+        EvaluationError
+            The branch was lost on the way.
+        """
+        with self.saved.running():
+            settled = self.checkpoints.settle(self.branch)
+            try:
+                self.saved.count += self.checkpoints.save(self.branch, settled)
+            except CheckpointError as error:
+                self.tell(Notice(str(error)))
+
+    def stop_if_interrupted(self) -> None:
+        """Between two steps: give up when the user asked for it.
+
+        Raises
+        ------
+        Interrupted
+        """
+        if self.context.interrupt.is_set():
+            raise Interrupted("interrupted; the turn is not part of the conversation.")

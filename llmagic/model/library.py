@@ -1,0 +1,81 @@
+"""llama.cpp as a library: loaded once, its log kept instead of printed."""
+
+from __future__ import annotations
+
+import ctypes
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import llama_cpp.llama_cpp as llama
+import llama_cpp.mtmd_cpp as mtmd
+from llama_cpp import __version__ as bindings_version
+from llama_cpp._ggml import libggml
+
+ERROR_LEVEL = 4
+CONTINUE_LEVEL = 5
+
+
+class Log:
+    """The last lines llama.cpp wrote, by level (2 info, 3 warning, 4 error).
+
+    llama.cpp has one log for the whole process, so this package has one object for it.
+    """
+
+    def __init__(self, length: int = 400) -> None:
+        self._lines: deque[tuple[int, str]] = deque(maxlen=length)
+        self._written = 0
+        # The callback must outlive every call into the library.
+        self._callback = llama.llama_log_callback(self._write)
+
+    def install(self) -> None:
+        """Take over the log of llama.cpp, ggml and mtmd."""
+        llama.llama_log_set(self._callback, ctypes.c_void_p(0))
+        mtmd.mtmd_helper_log_set(self._callback, ctypes.c_void_p(0))
+
+    def _write(self, level: int, text: bytes, _: ctypes.c_void_p) -> None:
+        line = text.decode("utf-8", "replace")
+        if level == CONTINUE_LEVEL and self._lines:
+            level, start = self._lines.pop()
+            line = start + line
+        else:
+            self._written += 1
+        self._lines.append((level, line))
+
+    @contextmanager
+    def section(self) -> Iterator[Section]:
+        """The lines written inside a `with` block."""
+        yield Section(self, self._written)
+
+    def since(self, mark: int) -> list[tuple[int, str]]:
+        """Lines (level, text) written after the `mark`-th, as far as they are still kept."""
+        count = self._written - mark
+        return list(self._lines)[-count:] if count > 0 else []
+
+
+class Section:
+    """What llama.cpp said while one thing was tried."""
+
+    def __init__(self, log: Log, mark: int) -> None:
+        self._log, self._mark = log, mark
+
+    def errors(self, limit: int = 4) -> str:
+        """Its error lines, or its last lines where it gave none; joined by "; "."""
+        lines = [(level, text.strip()) for level, text in self._log.since(self._mark)]
+        said = [text for level, text in lines if level == ERROR_LEVEL and text]
+        said = said or [text for _, text in lines if text]
+        return "; ".join(said[-limit:]) or "no reason given"
+
+
+LOG = Log()
+LOG.install()
+llama.llama_backend_init()
+
+
+def version() -> str:
+    """The llama.cpp build: part of the fingerprint, since a state means what the build says."""
+    system: bytes = llama.llama_version()
+    return f"llama-cpp-python {bindings_version}, llama.cpp {system.decode()}"
+
+
+__all__ = ["LOG", "libggml", "llama", "mtmd", "version"]

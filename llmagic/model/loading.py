@@ -1,0 +1,183 @@
+"""A model file in memory: its weights, its vocabulary, and what kind of memory it needs."""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import weakref
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from llmagic.errors import ModelError, ModelFileError
+from llmagic.model.gguf import Header, read_header
+from llmagic.model.library import LOG, llama
+
+
+class Memory(enum.StrEnum):
+    """What a model remembers of its context.
+
+    Only plain attention can be cut at any token; the others need the state saved at the place.
+    """
+
+    ATTENTION = "attention"
+    SWA = "swa"
+    HYBRID = "hybrid"
+    RECURRENT = "recurrent"
+
+    @property
+    def can_be_cut(self) -> bool:
+        return self is Memory.ATTENTION
+
+
+class Model:
+    """The weights and the vocabulary of one GGUF file.
+
+    Parameters
+    ----------
+    path : Path
+        The file; the first one of a split model.
+    n_gpu_layers : int
+        Layers to put on the GPU, -1 for all.
+    on_progress : callable, optional
+        Called with the fraction loaded, 0 to 1.
+
+    Raises
+    ------
+    ModelFileError
+        The file cannot be loaded.
+    ModelError
+        It can, and it is no model one can talk to (an encoder-decoder, a diffusion model).
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        n_gpu_layers: int = -1,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> None:
+        self.header: Header = read_header(path)
+        parameters = llama.llama_model_default_params()
+        parameters.n_gpu_layers = n_gpu_layers
+
+        def report(fraction: float, _: ctypes.c_void_p) -> bool:
+            if on_progress is not None:
+                on_progress(fraction)
+            return True
+
+        parameters.progress_callback = llama.llama_progress_callback(report)
+        with LOG.section() as log:
+            pointer = llama.llama_model_load_from_file(str(path).encode(), parameters)
+            if not pointer:
+                raise ModelFileError(
+                    f"expected a model llama.cpp can load, and {str(path)!r} "
+                    f"({self.header.architecture}) is none. llama.cpp: {log.errors()}"
+                )
+        self.pointer = pointer
+        self._finalizer = weakref.finalize(self, llama.llama_model_free, pointer)
+        if llama.llama_model_has_encoder(pointer) or llama.llama_model_is_diffusion(pointer):
+            self.close()
+            raise ModelError(
+                f"expected a decoder-only language model, and {str(path)!r} "
+                f"({self.header.architecture}) is an encoder-decoder or diffusion model."
+            )
+        self.vocabulary = Vocabulary(self)
+
+    @property
+    def name(self) -> str:
+        return str(self.header.metadata.get("general.name", self.header.path.stem))
+
+    @property
+    def memory(self) -> Memory:
+        if llama.llama_model_is_hybrid(self.pointer):
+            return Memory.HYBRID
+        if llama.llama_model_is_recurrent(self.pointer):
+            return Memory.RECURRENT
+        if self.n_swa > 0:
+            return Memory.SWA
+        return Memory.ATTENTION
+
+    @property
+    def n_swa(self) -> int:
+        """Length of the sliding window (tokens), 0 without one."""
+        return int(llama.llama_model_n_swa(self.pointer))
+
+    @property
+    def n_ctx_train(self) -> int:
+        """Longest context the model was trained for (tokens)."""
+        return int(llama.llama_model_n_ctx_train(self.pointer))
+
+    @property
+    def n_embd(self) -> int:
+        """Length of the embedding a projector must deliver (floats)."""
+        return int(llama.llama_model_n_embd_inp(self.pointer))
+
+    @property
+    def template(self) -> str | None:
+        """The chat template in the file, Jinja source."""
+        text = llama.llama_model_chat_template(self.pointer, None)
+        return text.decode("utf-8", "replace") if text else None
+
+    def close(self) -> None:
+        """Free the weights. Every context must be closed before."""
+        self._finalizer()
+
+
+class Vocabulary:
+    """Text to tokens and back. Keeps the model alive."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._pointer = llama.llama_model_get_vocab(model.pointer)
+        self.n_tokens = int(llama.llama_vocab_n_tokens(self._pointer))
+        bos = int(llama.llama_vocab_bos(self._pointer))
+        self.bos: int | None = bos if bos >= 0 else None
+        self.add_bos = bool(llama.llama_vocab_get_add_bos(self._pointer))
+        # History is tokenised again at every cell; the cache makes that a look-up.
+        self._cached = lru_cache(maxsize=4096)(self._tokenize)
+        self.piece = lru_cache(maxsize=None)(self._piece)
+
+    @property
+    def has_text(self) -> bool:
+        """Whether there is a tokenizer at all (a bare test model may have none)."""
+        kind = llama.llama_vocab_type(self._pointer)
+        return bool(kind != llama.LLAMA_VOCAB_TYPE_NONE)
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Token ids of `text`; control tokens are recognised only with `special`."""
+        return list(self._cached(text, special))
+
+    def _tokenize(self, text: str, special: bool) -> tuple[int, ...]:
+        data = text.encode("utf-8", "replace")
+        size = len(data) + 8
+        while True:
+            buffer = (llama.llama_token * size)()
+            n = llama.llama_tokenize(self._pointer, data, len(data), buffer, size, False, special)
+            if n >= 0:
+                return tuple(buffer[:n])
+            size = -n
+
+    def _piece(self, token: int) -> bytes:
+        size = 64
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            n = llama.llama_token_to_piece(self._pointer, token, buffer, size, 0, False)
+            if n >= 0:
+                return buffer.raw[:n]
+            size = -n
+
+    def text(self, token: int | None) -> str:
+        """A token as it is written in the vocabulary, for templates (`bos_token`)."""
+        if token is None or token < 0:
+            return ""
+        return str(llama.llama_vocab_get_text(self._pointer, token).decode("utf-8", "replace"))
+
+    @property
+    def eos(self) -> int | None:
+        eos = int(llama.llama_vocab_eos(self._pointer))
+        return eos if eos >= 0 else None
+
+    def ends_reply(self, token: int) -> bool:
+        """Whether `token` ends generation."""
+        return bool(llama.llama_vocab_is_eog(self._pointer, token))

@@ -1,0 +1,111 @@
+"""Drawing tokens with llama.cpp's sampler chain, and turning them into text."""
+
+from __future__ import annotations
+
+import codecs
+import weakref
+
+from llmagic.errors import EvaluationError
+from llmagic.model.context import Context
+from llmagic.model.library import llama
+from llmagic.settings import Sampling
+
+
+class Sampler:
+    """llama.cpp's chain: penalties, top-k, top-p, min-p, temperature, draw.
+
+    Parameters
+    ----------
+    sampling : Sampling
+    seed : int
+        Seed of the draw (32 bit); `sampling.seed` is not looked at.
+    """
+
+    def __init__(self, sampling: Sampling, seed: int) -> None:
+        parameters = llama.llama_sampler_chain_default_params()
+        parameters.no_perf = True
+        chain = llama.llama_sampler_chain_init(parameters)
+        self._chain = chain
+        self._finalizer = weakref.finalize(self, llama.llama_sampler_free, chain)
+        if sampling.repeat_penalty != 1.0:
+            self._add(
+                llama.llama_sampler_init_penalties(
+                    sampling.repeat_last_n, sampling.repeat_penalty, 0.0, 0.0
+                )
+            )
+        if sampling.temperature <= 0:
+            self._add(llama.llama_sampler_init_greedy())
+            return
+        if sampling.top_k > 0:
+            self._add(llama.llama_sampler_init_top_k(sampling.top_k))
+        if sampling.top_p < 1:
+            self._add(llama.llama_sampler_init_top_p(sampling.top_p, 1))
+        if sampling.min_p > 0:
+            self._add(llama.llama_sampler_init_min_p(sampling.min_p, 1))
+        self._add(llama.llama_sampler_init_temp(sampling.temperature))
+        self._add(llama.llama_sampler_init_dist(seed))
+
+    def _add(self, sampler: int | None) -> None:
+        if not sampler:
+            raise EvaluationError("llama.cpp could not make a sampler.")
+        llama.llama_sampler_chain_add(self._chain, sampler)
+
+    def sample(self, context: Context) -> int:
+        """The next token, from the logits of the last evaluated one; it counts for penalties."""
+        return int(llama.llama_sampler_sample(self._chain, context.pointer, -1))
+
+
+class TextStream:
+    """Bytes of tokens to text, holding back what may still change.
+
+    A character may be spread over tokens, and the end of the text may be the beginning of a stop
+    text; neither is shown before it is certain.
+    """
+
+    def __init__(self, stop: tuple[str, ...]) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._stop = tuple(text for text in stop if text)
+        self._shown = 0
+        self.text = ""
+        self.stopped = False
+
+    def push(self, data: bytes) -> str:
+        """Add a token's bytes; returns the text that is now certain, "" where none is."""
+        self.text += self._decoder.decode(data)
+        at = self._find_stop(max(0, self._shown - max(map(len, self._stop), default=0)))
+        if at is not None:
+            self.text, self.stopped = self.text[:at], True
+            return self._release(len(self.text))
+        return self._release(self.held_from())
+
+    def finish(self) -> str:
+        """The rest of the text, at the end of the reply."""
+        if not self.stopped:
+            self.text += self._decoder.decode(b"", final=True)
+        return self._release(len(self.text))
+
+    def held_from(self) -> int:
+        """Index of the first character that may belong to a stop text; the length if none may."""
+        longest = max(map(len, self._stop), default=0)
+        for start in range(max(0, len(self.text) - longest + 1), len(self.text)):
+            tail = self.text[start:]
+            if any(stop.startswith(tail) for stop in self._stop):
+                return start
+        return len(self.text)
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether the last token may turn out to be part of a stop text."""
+        if not self._stop:
+            return False
+        pending, _ = self._decoder.getstate()
+        return bool(pending) or self.held_from() < len(self.text)
+
+    def _find_stop(self, start: int) -> int | None:
+        found = [at for stop in self._stop if (at := self.text.find(stop, start)) >= 0]
+        return min(found, default=None)
+
+    def _release(self, end: int) -> str:
+        new = self.text[self._shown : end]
+        self._shown = max(self._shown, end)
+        return new

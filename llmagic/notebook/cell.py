@@ -1,0 +1,63 @@
+"""A cell's text and image options become the parts of a message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmagic.errors import UsageError
+from llmagic.notebook.display import notice
+
+if TYPE_CHECKING:
+    from llmagic.prompt.parts import ImagePart, TextPart
+
+
+def parts_of(
+    shell: Any, text: str, images: Iterable[str], *, expressions: bool
+) -> tuple[TextPart | ImagePart, ...]:
+    """The parts of a prompt: `images` first, then the text with what stands in it.
+
+    Parameters
+    ----------
+    shell : IPython.core.interactiveshell.InteractiveShell
+        Its user namespace has the variables.
+    text : str
+        The cell below its first line; empty lines around it are not part of it.
+    images : iterable of str
+        Names of variables, paths, URLs, data URIs.
+    expressions : bool
+        Whether {braces} are expressions.
+
+    Raises
+    ------
+    UsageError
+        If there is neither text nor image.
+    PromptError
+        If an expression or an image cannot be made part of the prompt.
+    """
+    # Pillow is loaded on first use, not by %load_ext.
+    from llmagic.prompt.interpolation import interpolate
+    from llmagic.prompt.parts import ImagePart
+
+    base = Path.cwd()
+    parts: list[TextPart | ImagePart] = [ImagePart(_image(shell, name, base)) for name in images]
+    text = text.strip("\n").rstrip()
+    if text:
+        found = interpolate(
+            text, shell.user_ns, evaluate=shell.ev, base=base, expressions=expressions
+        )
+        for warning in found.warnings:
+            notice(warning)
+        parts.extend(found.parts)
+    if not any(isinstance(part, ImagePart) or part.text.strip() for part in parts):
+        raise UsageError("expected a question or an image, and the cell has neither; write one")
+    return tuple(parts)
+
+
+def _image(shell: Any, name: str, base: Path) -> Any:
+    from llmagic.prompt.images import open_reference, picture
+
+    if name.isidentifier() and name in shell.user_ns:
+        return picture(shell.user_ns[name], base=base)
+    return open_reference(name, base=base, attachments={})

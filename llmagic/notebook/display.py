@@ -1,0 +1,229 @@
+"""How a cell shows its answer: live in a notebook, once when headless, as text in a terminal.
+
+Without an interactive front end exactly one `display_data` is sent: nbval ignores updates, and
+papermill and nbclient keep the last state only. What a notebook stores is the same either way:
+the last update is that one message.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from IPython.core.displaypub import CapturingDisplayPublisher
+
+from llmagic.events import Delta, Encoding, Event, Loading, Notice, Prefill
+from llmagic.notebook.request import Request
+
+INTERVAL = 0.1
+"""Least time between two updates of a display, in seconds (DESIGN, frontend-facts: 10 per s)."""
+
+INTERRUPTED = "interrupted; not part of the conversation"
+FAILED = "stopped by an error; not part of the conversation"
+
+Metadata = Mapping[str, object]
+
+
+class Screen:
+    """Where one turn, or one loading of a model, is shown; `finish` or `stop` ends it."""
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def event(self, event: Event) -> None:
+        """Show progress, or more of the reply."""
+        if isinstance(event, Notice):
+            self._notice(event.text)
+        elif isinstance(event, Delta):
+            self._text += event.text
+            self._reply(event.text)
+        elif (line := progress(event)) is not None:
+            self._progress(line)
+
+    def finish(self, text: str, metadata: Metadata) -> None:
+        """Show the whole text; `metadata` goes to the output."""
+        self._end(text, metadata, None)
+
+    def stop(self, mark: str, text: str | None = None, metadata: Metadata | None = None) -> None:
+        """Show the text so far, marked as such; the error itself is shown by IPython.
+
+        Parameters
+        ----------
+        mark : str
+            `INTERRUPTED` or `FAILED`.
+        text, metadata : optional
+            What is known of the turn; by default the text is what the events said.
+        """
+        text = self._text if text is None else text
+        # An error before the first token says everything itself; an interrupt is always shown.
+        if text or metadata is not None:
+            self._end(text, metadata or {}, mark)
+        else:
+            self._clear()
+
+    def _notice(self, text: str) -> None:
+        """Show one line that stays."""
+        notice(text)
+
+    def _progress(self, line: str) -> None:
+        """Show one line about what is being done."""
+
+    def _reply(self, text: str) -> None:
+        """Show more of the reply."""
+
+    def _clear(self) -> None:
+        """Take a line of progress away."""
+
+    def _end(self, text: str, metadata: Metadata, mark: str | None) -> None:
+        """Show all of the text as it will stay."""
+        raise NotImplementedError
+
+
+def screen_for(shell: Any, request: Request, *, stream: bool) -> Screen:
+    """The screen for a cell.
+
+    Parameters
+    ----------
+    shell : IPython.core.interactiveshell.InteractiveShell
+        Decides with `request`: front ends that draw updates name the cell they run.
+    request : Request
+        The running cell.
+    stream : bool
+        Show the reply while it is generated, where that is possible.
+    """
+    capturing = isinstance(shell.display_pub, CapturingDisplayPublisher)
+    if getattr(shell, "kernel", None) is None and not capturing:
+        return Terminal(stream=stream)
+    live = stream and request.cell is not None and not capturing
+    return Live(shell.display_pub.publish) if live else Final(shell.display_pub.publish)
+
+
+def progress(event: Event) -> str | None:
+    """One line about what is being done; None if there is nothing left to wait for."""
+    match event:
+        case Loading(stage, fraction) if fraction < 1:
+            return f"loading the {stage}: {fraction:.0%}"
+        case Encoding(done, total) if done < total:
+            return f"looking at image {done + 1} of {total}"
+        case Prefill(done, total) if done < total:
+            return f"reading the prompt: {done} of {total} tokens"
+    return None
+
+
+def notice(text: str) -> None:
+    """One line for the user; on stderr in every front end, so that notebooks compare equal."""
+    print(f"llmagic: {text}", file=sys.stderr, flush=True)
+
+
+def bundle(text: str) -> dict[str, str]:
+    """The formats of a reply; the plain one is the text as it is."""
+    return {"text/plain": text, "text/markdown": text}
+
+
+def marked(text: str, mark: str) -> dict[str, str]:
+    """The formats of a text that did not come to its end; `mark` is one line that says why."""
+    if not text.strip():
+        return {"text/plain": mark, "text/markdown": f"*{mark}*"}
+    # An open code block would swallow the mark.
+    fences = re.findall(r"^ {0,3}(```+|~~~+)", text, flags=re.MULTILINE)
+    close = f"\n{fences[-1]}" if len(fences) % 2 else ""
+    return {"text/plain": f"{text}\n\n{mark}", "text/markdown": f"{text}{close}\n\n*{mark}*"}
+
+
+class Final(Screen):
+    """One message when all is done."""
+
+    def __init__(self, publish: Callable[..., Any]) -> None:
+        super().__init__()
+        self._publish = publish
+
+    def _end(self, text: str, metadata: Metadata, mark: str | None) -> None:
+        self._publish(bundle(text) if mark is None else marked(text, mark), dict(metadata))
+
+
+class Live(Screen):
+    """A display that starts with a line of progress and is then updated."""
+
+    def __init__(
+        self, publish: Callable[..., Any], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__()
+        self._publish = publish
+        self._clock = clock
+        self._id = uuid.uuid4().hex
+        self._shown: float | None = None
+
+    def _progress(self, line: str) -> None:
+        self._update({"text/plain": line, "text/markdown": f"*{line}*"})
+
+    def _reply(self, text: str) -> None:
+        # Some front ends never update a display that began empty.
+        if self._text.strip():
+            self._update(bundle(self._text))
+
+    def _clear(self) -> None:
+        if self._shown is not None and not self._text:
+            self._send(bundle(""), {})
+
+    def _end(self, text: str, metadata: Metadata, mark: str | None) -> None:
+        self._send(bundle(text) if mark is None else marked(text, mark), metadata)
+
+    def _update(self, formats: dict[str, str]) -> None:
+        now = self._clock()
+        if self._shown is None or now - self._shown >= INTERVAL:
+            self._send(formats, {})
+            self._shown = now
+
+    def _send(self, formats: dict[str, str], metadata: Metadata) -> None:
+        transient = {"display_id": self._id}
+        update = self._shown is not None
+        self._publish(formats, dict(metadata), transient=transient, update=update)
+
+
+class Terminal(Screen):
+    """Text as it comes, on stdout; progress on stderr when somebody is there to see it."""
+
+    def __init__(self, *, stream: bool) -> None:
+        super().__init__()
+        self._stream = stream
+        self._waiting = False
+
+    def _notice(self, text: str) -> None:
+        self._clear()
+        notice(text)
+
+    def _progress(self, line: str) -> None:
+        if sys.stderr.isatty():
+            self._clear()
+            print(line, end="", file=sys.stderr, flush=True)
+            self._waiting = True
+
+    def _reply(self, text: str) -> None:
+        if self._stream:
+            self._clear()
+            print(printable(text), end="", flush=True)
+
+    def _clear(self) -> None:
+        if self._waiting:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._waiting = False
+
+    def _end(self, text: str, metadata: Metadata, mark: str | None) -> None:
+        self._clear()
+        # What is on the screen already is not printed again; the last line ends in any case.
+        shown = self._text if self._stream else ""
+        rest = text if not shown else ""
+        if (shown or rest) and not (shown or rest).endswith("\n"):
+            rest += "\n"
+        if mark is not None:
+            rest += f"[{mark}]\n"
+        print(printable(rest), end="", flush=True)
+
+
+def printable(text: str) -> str:
+    """The text without what would steer a terminal; line ends and tabs stay."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", text)

@@ -1,0 +1,234 @@
+"""`%%llm` and `%llm`: parse, call the session, display."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
+
+from llmagic.errors import Interrupted, NoModelError, UsageError
+from llmagic.events import Event
+from llmagic.notebook import display, options, report, transforms
+from llmagic.notebook.cell import parts_of
+from llmagic.notebook.conversation import Conversation
+from llmagic.notebook.defaults import Defaults
+from llmagic.notebook.reply import Reply
+from llmagic.notebook.request import Request, current_request
+
+if TYPE_CHECKING:
+    from llmagic.session import Session
+
+NO_MODEL = "no model is loaded; load one first: %llm load PATH [--projector PATH]"
+
+
+@magics_class
+class LLMagic(Magics, Defaults):
+    """Defaults of `%%llm`: how replies are drawn, and how the next model is loaded."""
+
+    def __init__(self, shell: Any, **kwargs: Any) -> None:
+        super().__init__(shell, **kwargs)
+        self.conversation = Conversation()
+        self._session: Session | None = None
+        self._loaded: tuple[object, ...] | None = None
+
+    @no_var_expand
+    @options.cell_options
+    @cell_magic("llm")
+    def llm_cell(self, line: str, cell: str) -> None:
+        """Ask the model: the text of the cell is the next turn of the conversation.
+
+        In the text {name} is replaced by the value of a variable, an image at its place;
+        ![](path) is an image, too; {{ and }} are braces. `%llm help` shows the rest.
+        """
+        self._ask(options.parse(self.llm_cell.parser, "%%llm", line), cell)
+
+    @no_var_expand
+    @line_magic("llm")
+    def llm_line(self, line: str) -> None:
+        """See `report.HELP`, which replaces this text."""
+        word, _, rest = line.strip().partition(" ")
+        commands = self._commands()
+        command = commands.get(word or "help")
+        if command is not None:
+            if rest.strip() and word != "load":
+                raise UsageError(
+                    f"%llm {word} stands alone, but {rest.strip()!r} follows. If this is a "
+                    "question, ask it in a %%llm cell."
+                )
+            command(rest)
+        elif _meant_as_command(word, rest, commands):
+            raise UsageError(
+                f"%llm has no subcommand {word!r}{options.hint(word, commands)} "
+                "If this is a question, ask it in a %%llm cell."
+            )
+        else:
+            self._ask(options.parse(self.llm_cell.parser, "%llm", ""), line)
+
+    llm_line.__doc__ = report.HELP
+
+    def close(self) -> None:
+        """Free the model."""
+        session, self._session, self._loaded = self._session, None, None
+        if session is not None:
+            session.close()
+
+    # --- the subcommands ---------------------------------------------------------------------
+
+    def _commands(self) -> dict[str, Callable[[str], None]]:
+        return {
+            "help": self._help,
+            "load": self._load,
+            "status": self._status,
+            "history": lambda _: self._show(report.table(report.history_rows(self.conversation))),
+            "last": self._last,
+            "reset": self._reset,
+            "unload": self._unload,
+        }
+
+    def _help(self, _: str) -> None:
+        self._show({"text/plain": report.HELP, "text/markdown": f"```text\n{report.HELP}\n```"})
+
+    def _load(self, line: str) -> None:
+        line = options.expand(line, self.shell.user_ns, quote=True)
+        given = options.parse(options.load_parser(), "%llm load", line)
+        screen = display.screen_for(self.shell, current_request(self.shell), stream=True)
+        try:
+            session = self._open(given.model, given.projector, given.ctx, screen.event)
+        except BaseException:
+            screen.stop(display.FAILED)
+            raise
+        screen.finish(report.loaded(session.status()), {})
+
+    def _status(self, _: str) -> None:
+        status = None if self._session is None else self._session.status()
+        self._show(report.table(report.status_rows(status, self.conversation)))
+
+    def _last(self, _: str) -> None:
+        turn = self.conversation.last
+        if turn is None:
+            raise UsageError("there is no turn yet; ask something in a %%llm cell first")
+        self._show(report.table(report.usage_rows(turn)))
+
+    def _reset(self, _: str) -> None:
+        self.conversation.clear()
+        self._show(display.bundle("the conversation is empty"))
+
+    def _unload(self, _: str) -> None:
+        self.close()
+        self._show(display.bundle("no model is loaded"))
+
+    def _show(self, formats: dict[str, str]) -> None:
+        self.shell.display_pub.publish(formats)
+
+    # --- a turn ------------------------------------------------------------------------------
+
+    def _ask(self, given: argparse.Namespace, text: str) -> None:
+        if given.out is not None and not given.out.isidentifier():
+            raise UsageError(f"-o expects the name of a variable, not {given.out!r}")
+        if self._session is None and given.model is None:
+            raise NoModelError(NO_MODEL)
+        parts = parts_of(self.shell, text, given.image, expressions=not given.no_interpolate)
+        request = current_request(self.shell)
+        place = self.conversation.place(request, system=given.system)
+        screen = display.screen_for(self.shell, request, stream=not given.no_stream)
+        try:
+            session = self._session_for(given.model, screen.event)
+            turn = session.ask(
+                parts,
+                after=place.after,
+                system=place.system,
+                sampling=self.sampling(given, self._seed(given, request, text)),
+                on_event=screen.event,
+            )
+        except Interrupted as interrupted:
+            screen.stop(display.INTERRUPTED, interrupted.text, _metadata(interrupted.usage))
+            raise
+        except BaseException:
+            screen.stop(display.FAILED)
+            raise
+        self.conversation.put(place, turn, request, system=given.system)
+        if given.resample:
+            self.conversation.drawn(request)
+        screen.finish(turn.text, _metadata(turn.usage))
+        if given.out is not None:
+            self.shell.user_ns[given.out] = Reply(turn, turn.usage)
+
+    def _seed(self, given: argparse.Namespace, request: Request, text: str) -> int | None:
+        seed = self.seed if given.seed is None else given.seed
+        if not given.resample:
+            return seed
+        return self.conversation.seed(request, text if seed is None else seed)
+
+    # --- the model ---------------------------------------------------------------------------
+
+    def _session_for(self, model: str | None, on_event: Callable[[Event], None]) -> Session:
+        if model is not None:
+            path = Path(options.expand(model, self.shell.user_ns, quote=False)).expanduser()
+            # The model that is loaded keeps its projector.
+            if self._session is None or self._loaded is None or self._loaded[0] != _file(path):
+                return self._open(path, None, None, on_event)
+        if self._session is None:
+            raise NoModelError(NO_MODEL)
+        return self._session
+
+    def _open(
+        self,
+        model: Path,
+        projector: Path | None,
+        n_ctx: int | None,
+        on_event: Callable[[Event], None],
+    ) -> Session:
+        """Load a model; the one before it stays when that fails."""
+        loading = self.loading(n_ctx)
+        wanted = (_file(model), None if projector is None else _file(projector), loading)
+        if self._session is not None and self._loaded == wanted:
+            return self._session  # "Run All" loads it again: nothing kept for it may get lost
+        from llmagic.session import Session  # loads llama.cpp
+
+        session = Session(
+            model, projector=projector, n_ctx=loading.n_ctx, loading=loading, on_event=on_event
+        )
+        self.close()
+        self._session, self._loaded = session, wanted
+        return session
+
+
+def _file(path: Path) -> tuple[object, ...]:
+    """What tells that a file is the one that was loaded."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return (path.resolve(),)
+    return (path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+def _metadata(usage: Mapping[str, object] | None) -> dict[str, object]:
+    """Output metadata of a reply (DESIGN C2)."""
+    return {"llmagic": {**(usage or {}), "thread": "main"}}
+
+
+def _meant_as_command(word: str, rest: str, commands: Iterable[str]) -> bool:
+    """Whether a line that is no subcommand was probably meant to be one, not a question."""
+    if not rest.strip():
+        return re.fullmatch(r"[a-z_-]+", word) is not None
+    return options.near(word, commands) and re.match(r"\s*(-|\S+\.gguf\b)", rest) is not None
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Register the magics with `shell`."""
+    shell.register_magics(LLMagic(shell))
+    transforms.install(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Free the model and take the magics away."""
+    magics = shell.magics_manager.registry.pop(LLMagic.__name__)
+    magics.close()
+    shell.configurables.remove(magics)
+    transforms.remove(shell)
+    for kind in ("line", "cell"):
+        shell.magics_manager.magics[kind].pop("llm", None)

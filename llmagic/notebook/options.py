@@ -1,0 +1,195 @@
+"""Option lines: split, parsed, and refused with a hint at what may have been meant."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import shlex
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from IPython.core.error import UsageError as ShellUsageError
+from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments
+from IPython.utils.text import DollarFormatter
+
+from llmagic.errors import UsageError
+
+_Magic = TypeVar("_Magic", bound=Callable[..., None])
+
+MAX_SEED = 2**31 - 1
+"""llama.cpp takes the largest 32-bit number for "random"; one bit less keeps away from it."""
+
+
+def parse(parser: argparse.ArgumentParser, magic: str, line: str) -> argparse.Namespace:
+    """The options on a line.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+        What may stand there.
+    magic : str
+        What stands before it, for messages; its first word followed by ? shows help.
+    line : str
+        Split as a shell does: quotes keep words together.
+
+    Raises
+    ------
+    UsageError
+        For everything that cannot be understood. IPython's own `UsageError` is not used: it prints
+        to stderr and "Run All" goes on.
+    """
+    try:
+        known, rest = parser.parse_known_args(shlex.split(line))
+    except ValueError as error:
+        message = f"{magic} {line}: {error}. Quote texts with spaces or quotes in them."
+        raise UsageError(message) from None
+    except ShellUsageError as error:
+        help_ = f"{magic.split(maxsplit=1)[0]}?"
+        raise UsageError(f"{magic}: {error}. `{help_}` shows what is expected.") from None
+    if rest:
+        raise UsageError(f"{magic}: {_unknown(parser, rest[0])}")
+    return known
+
+
+def _unknown(parser: argparse.ArgumentParser, word: str) -> str:
+    if not word.startswith("-"):
+        return f"{word!r} is not expected here; a text with spaces needs quotes."
+    options = [text for action in parser._actions for text in action.option_strings]
+    name = word.partition("=")[0]
+    return f"there is no option {name}{hint(name, options)}"
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: the nearest known one, or all of them."""
+    known = list(known)
+    found = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {found[0]}?" if found else f"; there are: {', '.join(known)}."
+
+
+def near(word: str, known: Iterable[str]) -> bool:
+    """Whether `word` looks like one of `known`, mistyped."""
+    return bool(difflib.get_close_matches(word, list(known), n=1, cutoff=0.75))
+
+
+class _Quoting(DollarFormatter):
+    def format_field(self, value: object, format_spec: str) -> str:
+        return shlex.quote(super().format_field(value, format_spec))
+
+
+def expand(text: str, namespace: dict[str, Any], *, quote: bool) -> str:
+    """`text` with `{name}` and `$name` replaced, as IPython does for its own magics.
+
+    With `quote`, values are quoted where they need it: a path with spaces stays one word.
+    """
+    formatter = _Quoting() if quote else DollarFormatter()
+    try:
+        return formatter.vformat(text, args=[], kwargs=namespace)
+    except Exception:  # braces that mean something else stay as they are, as in IPython
+        return text
+
+
+def number(
+    kind: type[int] | type[float], low: float, high: float = float("inf")
+) -> Callable[[str], int | float]:
+    """An argparse type: a number from `low` to `high`, both included."""
+
+    def convert(text: str) -> int | float:
+        value = kind(text)
+        if not low <= value <= high:
+            upper = "" if high == float("inf") else f" and at most {high}"
+            raise argparse.ArgumentTypeError(f"{text} is not at least {low}{upper}")
+        return value
+
+    convert.__name__ = kind.__name__
+    return convert
+
+
+def stop_text(text: str) -> str:
+    r"""A stop string from an option line, where `\n` and `\t` are line end and tab."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty text would stop every reply at once")
+    return text.replace("\\n", "\n").replace("\\t", "\t")
+
+
+_CELL = (
+    argument("-m", "--model", metavar="PATH", help="model for this cell and those run after it"),
+    argument("-s", "--system", metavar="TEXT", help="system prompt from this cell on"),
+    argument(
+        "-a",
+        "--image",
+        metavar="X",
+        action="append",
+        default=[],
+        help="image before the text: a path, a URL or a variable; repeatable",
+    ),
+    argument("-o", "--out", metavar="NAME", help="put the reply into a variable"),
+    argument(
+        "-t",
+        "--temperature",
+        type=number(float, 0),
+        metavar="T",
+        help="0 takes the most likely token always",
+    ),
+    argument(
+        "--top-p",
+        type=number(float, 0, 1),
+        metavar="P",
+        help="draw from the most likely tokens that have this probability together",
+    ),
+    argument(
+        "--top-k",
+        type=number(int, 0),
+        metavar="K",
+        help="draw from the K most likely tokens; 0: from all",
+    ),
+    argument(
+        "--min-p",
+        type=number(float, 0, 1),
+        metavar="P",
+        help="drop tokens less likely than this, relative to the most likely one",
+    ),
+    argument(
+        "--seed",
+        type=number(int, 0, MAX_SEED),
+        metavar="N",
+        help="of the draw; by default it comes from the prompt",
+    ),
+    argument(
+        "--max-tokens",
+        type=number(int, 1),
+        metavar="N",
+        help="most tokens in the reply",
+    ),
+    argument(
+        "--stop",
+        type=stop_text,
+        action="append",
+        metavar="TEXT",
+        help="ends the reply where it appears; repeatable",
+    ),
+    argument("--resample", action="store_true", help="draw another reply (another seed)"),
+    argument("--no-stream", action="store_true", help="show the reply when it is complete"),
+    argument("--no-interpolate", action="store_true", help="leave {braces} as they are"),
+)
+
+
+def cell_options(magic: _Magic) -> _Magic:
+    """Give a cell magic the options of `%%llm`, its parser and its documentation."""
+    for option in reversed(_CELL):
+        magic = option(magic)
+    return magic_arguments("%llm")(magic)
+
+
+def path(text: str) -> Path:
+    """An argparse type: a path, where ~ is the home folder."""
+    return Path(text).expanduser()
+
+
+def load_parser() -> argparse.ArgumentParser:
+    """Parser of what follows `%llm load`."""
+    parser = MagicArgumentParser(prog="%llm load")
+    parser.add_argument("model", metavar="PATH", type=path)
+    parser.add_argument("--projector", metavar="PATH", type=path)
+    parser.add_argument("--ctx", type=number(int, 0), metavar="TOKENS")
+    return parser

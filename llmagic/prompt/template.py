@@ -1,0 +1,271 @@
+"""Messages through a chat template, as pieces that say what is markup and what is content.
+
+The template never sees what a user, a variable or a reply contributed. It renders with one
+private-use character standing for each part, and the output is cut at those characters: whatever
+stands between them the template wrote, so it is trusted. Nobody can forge such a character,
+because no text but the template's own is ever searched for one, and those that occur there are
+not used. Three things follow:
+
+- `trim`, `upper` and the like find nothing to change: content keeps its white space, verbatim;
+- Jinja syntax in content is text;
+- switches that a template looks for in a message ("/no_think") are not found; use its variables.
+
+The one exception is the mark between a reply's thought and its answer (`prompt.thought`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from llmagic.errors import TemplateError
+from llmagic.prompt.environment import Program
+from llmagic.prompt.masking import Masked, Slot, folded, joined
+from llmagic.prompt.parts import Message, Part, ReplyPart, TextPart
+from llmagic.sequence import Boundary
+
+
+@dataclass(frozen=True)
+class Markup:
+    """Text the template wrote: trusted, its special tokens are meant."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """What somebody contributed: data, whatever it looks like.
+
+    `moved` is true of a reply that no longer follows the generation prompt it was generated
+    after, because the template renders history in another way: nothing computed for it then
+    holds, so it is evaluated as any other text.
+    """
+
+    part: Part
+    moved: bool = False
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place to resume at, between two pieces."""
+
+    boundary: Boundary
+
+
+Piece = Markup | Content | Mark
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One manner of passing the same messages."""
+
+    messages: tuple[Message, ...]
+    typed: bool
+    variables: Mapping[str, object]
+    fold: bool
+
+
+@dataclass(frozen=True)
+class _Ending:
+    """What follows a user message; None where that cannot be told.
+
+    `whole` if a reply is asked for at once, and of that `close` whatever comes next.
+    """
+
+    close: str | None
+    whole: str | None
+
+
+class ChatTemplate:
+    """A chat template, ready to render conversations.
+
+    Parameters
+    ----------
+    source : str
+        Jinja2, as in `tokenizer.chat_template` of a GGUF.
+    bos, eos : str
+        The text of these tokens, for templates that write them.
+    now : datetime, optional
+        The date for templates that tell it; frozen, so that it does not change a conversation
+        under way. The present if not given.
+
+    Raises
+    ------
+    TemplateError
+        The source cannot be compiled.
+    """
+
+    def __init__(
+        self, source: str, *, bos: str = "", eos: str = "", now: datetime | None = None
+    ) -> None:
+        self.source = source
+        self.bos = bos
+        self.eos = eos
+        self.now = now or datetime.now()
+        self._program = Program(source, self.now)
+
+    def render(
+        self,
+        messages: Sequence[Message],
+        *,
+        generation_prompt: bool = True,
+        variables: Mapping[str, object] | None = None,
+    ) -> tuple[Piece, ...]:
+        """Pieces of a conversation, in order; equal messages give equal pieces.
+
+        Where the template allows, the pieces of a conversation begin with those of every shorter
+        one it continues. A template that takes no system message gets its text at the beginning
+        of the first user message.
+
+        Marks stand before the first user's words (if a system prompt precedes them), at the end
+        of each user message before the generation prompt, and at the end of a reply of which the
+        template kept only the answer. A whole reply ends with `Content(ReplyPart)`.
+
+        Parameters
+        ----------
+        messages : sequence of Message
+        generation_prompt : bool
+            Whether to ask for a reply at the end.
+        variables : mapping, optional
+            Further template variables, as `enable_thinking`.
+
+        Raises
+        ------
+        TemplateError
+            The template refuses the messages in every way they can be passed, or loses, repeats
+            or reorders their content.
+        """
+        first: TemplateError | None = None
+        for way in _ways(messages, variables or {}):
+            try:
+                return tuple(self._pieces(way, generation_prompt))
+            except TemplateError as error:
+                first = first or error
+        assert first is not None
+        raise first
+
+    def _pieces(self, way: _Way, generation_prompt: bool) -> Iterator[Piece]:
+        own = self.source + self.bos + self.eos
+        masked = Masked(
+            way.messages,
+            fold=way.fold,
+            source=self.source,
+            reserved=own + json.dumps(dict(way.variables), ensure_ascii=False, default=str),
+        )
+        text = self._run(masked.messages, way, generation_prompt)
+        return _assemble(masked.parse(text), self._ending(masked, way))
+
+    def _run(
+        self, messages: Sequence[Mapping[str, object]], way: _Way, generation_prompt: bool
+    ) -> str:
+        if way.typed:
+            messages = [
+                {**message, "content": [{"type": "text", "text": message["content"]}]}
+                for message in messages
+            ]
+        return self._program.run(
+            {
+                "bos_token": self.bos,
+                "eos_token": self.eos,
+                **way.variables,
+                "messages": messages,
+                "add_generation_prompt": generation_prompt,
+            }
+        )
+
+    def _ending(self, masked: Masked, way: _Way) -> _Ending:
+        """What this template writes after a user message, from the shortest conversations.
+
+        From the shortest, so that it is the same string in every turn, and costs no rendering of
+        the whole. What it says about longer ones is checked where it is used.
+        """
+        opening, last = masked.opening()
+        if not last:
+            return _Ending(None, None)
+        reply, question = masked.unused
+        answered: list[Mapping[str, object]] = [
+            *opening,
+            {"role": "assistant", "content": reply},
+            {"role": "user", "content": question},
+        ]
+
+        def written(messages: Sequence[Mapping[str, object]], asks: bool) -> str:
+            try:
+                return self._run(messages, way, asks)
+            except TemplateError:
+                return ""
+
+        begun, found, whole = written(opening, True).partition(last)
+        if not found:
+            return _Ending(None, None)
+        silent, again, close = written(opening, False).partition(last)
+        history = written(answered, False).partition(last)[2].partition(reply)[0]
+        # Not so: a template that always asks for a reply, or that treats the last message alone
+        # in another way than the others.
+        stable = (
+            (begun, found) == (silent, again)
+            and whole.startswith(close)
+            and history.startswith(close)
+        )
+        return _Ending(close if stable else None, whole)
+
+
+def _ways(messages: Sequence[Message], variables: Mapping[str, object]) -> Iterator[_Way]:
+    """Ways to pass messages, the usual one first: see `transformers.apply_chat_template`."""
+    whole = tuple(joined(message) for message in messages)
+    fold = folded(whole)
+    for passed in (whole,) if fold is None else (whole, fold):
+        for typed in (False, True):
+            # Some templates iterate `tools` without asking, some ask only whether it is defined.
+            nothing: tuple[dict[str, object], ...] = (
+                {"tools": None, "documents": None},
+                {"tools": [], "documents": []},
+                {},
+            )
+            for empty in nothing:
+                yield _Way(passed, typed, {**empty, **variables}, passed is fold)
+
+
+def _assemble(found: Sequence[tuple[str, Slot | None]], ending: _Ending) -> Iterator[Piece]:
+    """Pieces from markup and the slot that follows it, in turn; the last slot is None."""
+    previous: Slot | None = None
+    for markup, slot in found:
+        finished = previous if slot is None or slot.message != _number(previous) else None
+        if finished is not None and finished.role == "user":
+            yield from _after_user(markup, ending.close)
+        else:
+            if finished is not None and _is_answer(finished):
+                yield Mark(Boundary.REPLY)
+            if markup:
+                yield Markup(markup)
+        if slot is None:
+            break
+        if slot.first_user and previous is not None and previous.role == "system":
+            yield Mark(Boundary.SYSTEM)
+        if isinstance(slot.part, ReplyPart):
+            follows = previous is not None and previous.role == "user"
+            yield Content(slot.part, moved=not (follows and markup == ending.whole))
+        else:
+            yield Content(slot.part)
+        previous = slot
+
+
+def _number(slot: Slot | None) -> int | None:
+    return None if slot is None else slot.message
+
+
+def _is_answer(slot: Slot) -> bool:
+    return slot.role == "assistant" and isinstance(slot.part, TextPart)
+
+
+def _after_user(markup: str, close: str | None) -> Iterator[Piece]:
+    if close is None or not markup.startswith(close):
+        # No place behind the message is known to be stable: the end of its words always is.
+        close = ""
+    if close:
+        yield Markup(close)
+    yield Mark(Boundary.USER)
+    if rest := markup[len(close) :]:
+        yield Markup(rest)

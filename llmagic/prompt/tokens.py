@@ -1,0 +1,125 @@
+"""Pieces of a prompt as the sequence that is evaluated.
+
+Every piece is tokenised by itself, so no token depends on what comes later: a conversation's
+tokens begin with those of every conversation it continues.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Protocol
+
+from llmagic.errors import ProjectorError
+from llmagic.prompt.images import Picture
+from llmagic.prompt.parts import ImagePart, ReplyPart
+from llmagic.prompt.template import Mark, Markup, Piece
+from llmagic.sequence import CHUNK, Boundary, Media, Sequence, Span, Text
+
+
+class Tokenizer(Protocol):
+    """A model's vocabulary."""
+
+    @property
+    def bos(self) -> int | None:
+        """The token a sequence begins with, if the vocabulary has one."""
+
+    @property
+    def add_bos(self) -> bool:
+        """Whether the model wants it there when the template does not write it."""
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Tokens of a text that UTF-8 can encode, NUL included; none is added around them.
+
+        `special`: whether the spelling of a special token is that token, or the letters it shows.
+        """
+
+
+class Placer(Protocol):
+    """A projector, as far as a prompt needs one."""
+
+    def place(self, picture: Picture) -> tuple[Span, ...]:
+        """What stands in a sequence for a picture, with the tokens around it."""
+
+
+def sequence(
+    pieces: Iterable[Piece],
+    tokenizer: Tokenizer,
+    placer: Placer | None,
+    *,
+    seed: bytes,
+    chunk: int = CHUNK,
+) -> Sequence:
+    """The sequence of a rendered conversation.
+
+    Template text is tokenised with special tokens, content without; a reply is the tokens that
+    were generated; a lone surrogate in a text becomes U+FFFD. The sequence begins with exactly
+    one BOS token if the model wants one or the template wrote any. A mark is a boundary of the
+    span before it, unless that one has another already.
+
+    Parameters
+    ----------
+    pieces : iterable of Piece
+    tokenizer : Tokenizer
+    placer : Placer or None
+        None: the model has no projector.
+    seed : bytes
+        The fingerprint, on which all digests are built.
+    chunk : int
+        Tokens evaluated at once.
+
+    Raises
+    ------
+    ProjectorError
+        A picture, and no projector.
+    """
+    spans: list[Span] = []
+    for piece in pieces:
+        if isinstance(piece, Mark):
+            if spans and spans[-1].boundary is None:
+                spans[-1] = replace(spans[-1], boundary=piece.boundary)
+        elif isinstance(piece, Markup):
+            spans += _text(tokenizer, piece.text, special=True)
+        elif isinstance(piece.part, ReplyPart):
+            if piece.part.tokens:
+                spans.append(Text(piece.part.tokens, not piece.moved, Boundary.REPLY))
+        elif isinstance(piece.part, ImagePart):
+            spans += _image(placer, piece.part.picture)
+        else:
+            spans += _text(tokenizer, piece.part.text, special=False)
+    return Sequence(tuple(_with_bos(spans, tokenizer)), chunk, seed)
+
+
+def _text(tokenizer: Tokenizer, text: str, *, special: bool) -> list[Span]:
+    tokens = tokenizer.tokenize(_encodable(text), special=special) if text else []
+    return [Text(tuple(tokens))] if tokens else []
+
+
+def _encodable(text: str) -> str:
+    # A pair of surrogates, as JSON writes it, is a character; one alone is not.
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _image(placer: Placer | None, picture: Picture) -> list[Span]:
+    if placer is None:
+        raise ProjectorError(
+            "A picture needs a projector, but the model was loaded without one. Load it with one "
+            "(`%llm load MODEL --projector MMPROJ`), or take the picture out of the prompt."
+        )
+    spans = list(placer.place(picture))
+    last = max((i for i, span in enumerate(spans) if isinstance(span, Media)), default=None)
+    if last is not None:
+        spans[last] = replace(spans[last], boundary=Boundary.IMAGE)
+    return spans
+
+
+def _with_bos(spans: list[Span], tokenizer: Tokenizer) -> list[Span]:
+    """The spans with one BOS at the beginning: template and model may both have put theirs."""
+    bos = tokenizer.bos
+    if bos is None:
+        return spans
+    first = spans[0] if spans else None
+    if not isinstance(first, Text) or first.reply or first.tokens[0] != bos:
+        return [Text((bos,)), *spans] if tokenizer.add_bos else spans
+    rest = next((i for i, token in enumerate(first.tokens) if token != bos), len(first.tokens))
+    return [replace(first, tokens=(bos, *first.tokens[rest:])), *spans[1:]]

@@ -1,0 +1,313 @@
+"""What a model evaluates: text, replies and images, in tokens and positions.
+
+Number of tokens and next position are two things (llama.cpp pull request 19849): under M-RoPE a
+512 px image fills 256 cells of the cache and moves the position by 16. Every span carries both,
+and nothing here turns one into the other by arithmetic.
+
+A sequence also says how it is evaluated. Cutting a batch elsewhere moves the logits, so it is
+always cut at the same *places*: on both sides of an image, at every boundary, and every `chunk`
+tokens after one; a reply goes token by token, as it was generated.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+CHUNK = 128
+"""Tokens evaluated at once after a boundary. Part of the fingerprint: it moves the logits."""
+
+
+class Boundary(enum.StrEnum):
+    """Where a later cell may want to resume (DESIGN D4)."""
+
+    SYSTEM = "system"
+    IMAGE = "image"
+    USER = "user"
+    REPLY = "reply"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A run of text tokens; `tokens` and positions are the same number.
+
+    `reply` says that the tokens were generated: they are evaluated one by one.
+    """
+
+    tokens: tuple[int, ...]
+    reply: bool = False
+    boundary: Boundary | None = None
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def n_positions(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True)
+class Media:
+    """One image, or one slice of one, as the language model sees it; never cut.
+
+    `digest` (bytes) names the canonical pixels, the slice and everything in the projector's
+    settings that changes the embedding; `handle` is whatever the projector needs to encode it.
+    """
+
+    digest: bytes
+    n_tokens: int
+    n_positions: int
+    boundary: Boundary | None = None
+    handle: object = field(default=None, compare=False, repr=False)
+
+
+Span = Text | Media
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to evaluate: up to `chunk` text tokens, one image, or one whole reply.
+
+    `key` names everything evaluated up to the end of this step *and* where it was cut: equal keys
+    mean equal arithmetic. `content` names the tokens and images alone.
+    Offsets are in tokens, positions in positions; both are given before and after the step.
+    The key is seeded with the model's fingerprint, the content is not.
+    """
+
+    span: Span
+    start: int
+    stop: int
+    position: int
+    next_position: int
+    key: bytes
+    content: bytes
+    boundary: Boundary | None
+
+    @property
+    def n_tokens(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def n_positions(self) -> int:
+        return self.next_position - self.position
+
+
+class ContentHash:
+    """Digest of tokens and images that does not depend on how they were split into spans."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(digest_size=16, person=b"llmagic-content1")
+
+    def update(self, span: Span) -> None:
+        """Add what follows."""
+        # Every item is a fixed-size tag and value, so no two sequences share their bytes.
+        if isinstance(span, Media):
+            sizes = np.array([span.n_tokens, span.n_positions], "<u8").tobytes()
+            self._hash.update(b"\xff\xff\xff\xff" + hashlib.sha256(span.digest + sizes).digest())
+        else:
+            self._hash.update(np.asarray(span.tokens, "<u4").tobytes())
+
+    def digest(self) -> bytes:
+        """Digest (16 bytes) of what was added so far."""
+        return self._hash.copy().digest()
+
+
+def _key(previous: bytes, span: Span) -> bytes:
+    hash_ = hashlib.blake2b(previous, digest_size=16, person=b"llmagic-key-0001")
+    if isinstance(span, Media):
+        hash_.update(b"media" + np.array([span.n_tokens, span.n_positions], "<u8").tobytes())
+        hash_.update(span.digest)
+    else:
+        hash_.update(b"reply" if span.reply else b"text_")
+        hash_.update(np.asarray(span.tokens, "<u4").tobytes())
+    return hash_.digest()
+
+
+def scattered(key: bytes) -> bytes:
+    """Key of the same state, to be continued among the cells of other branches.
+
+    Attention sums over cells in their order, so what follows is not bit for bit what it would be
+    alone, and must not be found as if it were.
+    """
+    return hashlib.blake2b(key, digest_size=16, person=b"llmagic-scatter1").digest()
+
+
+def until(steps: Iterable[Step], stop: int) -> list[Step]:
+    """The steps that make up the first `stop` tokens; text is split where it must be."""
+    kept: list[Step] = []
+    for step in steps:
+        if step.stop <= stop:
+            kept.append(step)
+        elif step.start < stop and isinstance(step.span, Text):
+            span = Text(step.span.tokens[: stop - step.start], reply=step.span.reply)
+            key = _key(kept[-1].key if kept else b"", span)
+            # Half a step was never hashed by itself: a digest of its own that nothing looks up.
+            kept.append(
+                replace(
+                    step,
+                    span=span,
+                    stop=stop,
+                    next_position=step.position + span.n_positions,
+                    key=key,
+                    content=key,
+                    boundary=None,
+                )
+            )
+        else:
+            break
+    return kept
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Spans in order. Immutable; two sequences with equal content have equal digests.
+
+    `seed` is the fingerprint of the model and its settings: it is part of every step's key.
+    """
+
+    spans: tuple[Span, ...]
+    chunk: int = CHUNK
+    seed: bytes = b""
+
+    @cached_property
+    def root(self) -> bytes:
+        """Key of nothing evaluated yet."""
+        return hashlib.blake2b(self.seed, digest_size=16).digest()
+
+    @cached_property
+    def n_tokens(self) -> int:
+        return sum(span.n_tokens for span in self.spans)
+
+    @cached_property
+    def n_positions(self) -> int:
+        return sum(span.n_positions for span in self.spans)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """Digest of the whole content (16 bytes)."""
+        return self.steps[-1].content if self.steps else ContentHash().digest()
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """How the sequence is evaluated from nothing."""
+        return tuple(self._steps(self.spans))
+
+    @cached_property
+    def n_images(self) -> int:
+        """Images; one that was cut into slices counts once."""
+        return sum(span.boundary is Boundary.IMAGE for span in self.spans)
+
+    def with_replies_as_text(self, start: int) -> Sequence:
+        """The same content with every reply from token `start` on evaluated like a prompt.
+
+        That is what happens to a reply whose checkpoint is gone: token by token would take as
+        long as it took to generate it.
+        """
+        spans: list[Span] = []
+        at = 0
+        for span in self.spans:
+            if isinstance(span, Text) and span.reply and at + span.n_tokens > start:
+                span = replace(span, reply=False)
+            spans.append(span)
+            at += span.n_tokens
+        return Sequence(tuple(spans), self.chunk, self.seed)
+
+    def reply_step(self, tokens: Iterable[int], key: bytes) -> Step | None:
+        """The step of a reply generated after this sequence, evaluated as `key`; None if empty."""
+        span = Text(tuple(tokens), reply=True, boundary=Boundary.REPLY)
+        if not span.tokens:
+            return None
+        step = self.extended([span]).steps[-1]
+        return replace(step, key=_key(key, span))
+
+    def steps_after(self, start: int, key: bytes) -> list[Step]:
+        """What is left to evaluate after the first `start` tokens, which were evaluated as `key`.
+
+        Replies among it go like a prompt. Where `start` is no place an evaluation from nothing
+        would have cut at, the text around it is split.
+        """
+        steps: list[Step] = []
+        for step in self.with_replies_as_text(start).steps:
+            if step.stop <= start:
+                continue
+            if step.start < start and isinstance(step.span, Text):
+                span = replace(step.span, tokens=step.span.tokens[start - step.start :])
+                position = step.next_position - span.n_positions
+                step = replace(step, span=span, start=start, position=position)
+            key = _key(key, step.span)
+            steps.append(replace(step, key=key))
+        return steps
+
+    def extended(self, spans: Iterable[Span]) -> Sequence:
+        """This sequence with more spans after it."""
+        return Sequence((*self.spans, *spans), self.chunk, self.seed)
+
+    def _steps(self, spans: Iterable[Span]) -> Iterator[Step]:
+        content = ContentHash()
+        key = self.root
+        start = position = 0
+        for piece in _cut(spans, self.chunk):
+            key = _key(key, piece)
+            content.update(piece)
+            stop, next_position = start + piece.n_tokens, position + piece.n_positions
+            yield Step(
+                piece,
+                start,
+                stop,
+                position,
+                next_position,
+                key,
+                content.digest(),
+                piece.boundary,
+            )
+            start, position = stop, next_position
+
+
+def _cut(spans: Iterable[Span], chunk: int) -> Iterator[Span]:
+    """Spans as they are evaluated: neighbouring text joined up to a boundary, then chunked."""
+    pending: list[int] = []
+
+    def flush(boundary: Boundary | None) -> Iterator[Text]:
+        for at in range(0, len(pending), chunk):
+            last = at + chunk >= len(pending)
+            yield Text(tuple(pending[at : at + chunk]), boundary=boundary if last else None)
+        pending.clear()
+
+    for span in spans:
+        if isinstance(span, Text) and not span.reply:
+            pending.extend(span.tokens)
+            if span.boundary is not None:
+                yield from flush(span.boundary)
+        else:
+            yield from flush(None)
+            if span.n_tokens:
+                yield span
+    yield from flush(None)
+
+
+def common_prefix(left: Sequence, right: Sequence) -> int:
+    """Tokens that two sequences share from the start on, never ending inside an image.
+
+    Compares content, not keys: where the sequences were cut does not matter.
+    """
+    a, b = _items(left), _items(right)
+    shared = 0
+    for x, y in zip(a, b, strict=False):
+        if x != y:
+            break
+        shared += 1 if isinstance(x, int) else x[1]
+    return shared
+
+
+def _items(sequence: Sequence) -> Iterator[int | tuple[bytes, int, int]]:
+    for span in sequence.spans:
+        if isinstance(span, Text):
+            yield from span.tokens
+        else:
+            yield (span.digest, span.n_tokens, span.n_positions)

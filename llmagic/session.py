@@ -1,0 +1,367 @@
+"""One turn from request to reply, in order. Read this first.
+
+    prompt and images -> parts -> messages of the conversation -> template -> sequence
+    -> nearest checkpoint -> restore -> prefill -> decode and stream -> checkpoint -> turn
+
+A turn is a value: it names its parent, so any earlier turn can be continued, and continuing one
+twice makes two branches. The session holds no conversation of its own but the last turn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from llmagic.engine.engine import Engine, Outcome
+from llmagic.errors import Interrupted, UsageError
+from llmagic.events import Event
+from llmagic.prompt.images import picture
+from llmagic.prompt.parts import ImagePart, Message, Part, ReplyPart, TextPart
+from llmagic.prompt.template import ChatTemplate
+from llmagic.prompt.tokens import sequence
+from llmagic.sequence import Sequence
+from llmagic.settings import Loading, Sampling
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content "
+    "+ '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""For a model without a template, as llama.cpp does it."""
+
+
+class _Last(Enum):
+    LAST = "the session's last turn"
+
+
+LAST = _Last.LAST
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question and its reply.
+
+    Attributes
+    ----------
+    id : str
+        Digest (hex) of everything before the reply, the sampling settings and the reply: the same
+        in every kernel for the same content.
+    parent : Turn or None
+        The turn it continues.
+    system : str or None
+        System prompt of the conversation up to here.
+    parts : tuple of Part
+        What was asked.
+    reply : ReplyPart
+    sampling : Sampling
+    stop : str
+        Why the reply ended: "end", "length" or "stop".
+    usage : dict
+        What it cost and what was reused (DESIGN C2).
+    """
+
+    id: str
+    parent: Turn | None = field(repr=False)
+    system: str | None
+    parts: tuple[Part, ...] = field(repr=False)
+    reply: ReplyPart
+    sampling: Sampling = field(repr=False)
+    stop: str
+    usage: dict[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def text(self) -> str:
+        return self.reply.text
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        return self.reply.tokens
+
+    def path(self) -> list[Turn]:
+        """The turns of the conversation up to this one."""
+        turns: list[Turn] = []
+        turn: Turn | None = self
+        while turn is not None:
+            turns.append(turn)
+            turn = turn.parent
+        return turns[::-1]
+
+
+def _quiet(_: Event) -> None:
+    pass
+
+
+class Session:
+    """A loaded model one can talk to.
+
+    Parameters
+    ----------
+    model : path-like
+        GGUF file.
+    projector : path-like, optional
+        GGUF file of its vision projector; needed for images.
+    n_ctx : int
+        Most tokens of context; 0 for the model's own limit.
+    template : str, optional
+        Chat template to use instead of the file's, Jinja source.
+    loading : Loading, optional
+        Everything else about loading.
+    on_event : callable, optional
+        Hears about progress while loading.
+
+    Raises
+    ------
+    ModelError
+        A file is missing, no GGUF, truncated, not loadable, or the projector is another model's.
+    TemplateError
+        The chat template cannot be compiled.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        *,
+        projector: str | os.PathLike[str] | None = None,
+        n_ctx: int = 0,
+        template: str | None = None,
+        loading: Loading | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        loading = loading or Loading()
+        if n_ctx:
+            loading = replace(loading, n_ctx=n_ctx)
+        self.engine = Engine(
+            Path(model).expanduser(),
+            Path(projector).expanduser() if projector is not None else None,
+            template=template,
+            loading=loading,
+            tell=on_event or _quiet,
+        )
+        vocabulary = self.engine.model.vocabulary
+        try:
+            self._template = ChatTemplate(
+                self.engine.template or CHATML,
+                bos=vocabulary.text(vocabulary.bos),
+                eos=vocabulary.text(vocabulary.eos),
+                now=datetime.now(),
+            )
+        except BaseException:
+            self.engine.close()
+            raise
+        # A kernel may use the session from several threads; the context takes one at a time.
+        self._lock = threading.RLock()
+        self.last: Turn | None = None
+
+    def close(self) -> None:
+        """Free the model. Turns stay usable as values."""
+        with self._lock:
+            self.engine.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ask(
+        self,
+        prompt: str | Iterable[Part],
+        *,
+        images: Iterable[object] = (),
+        after: Turn | _Last | None = LAST,
+        system: str | None = None,
+        sampling: Sampling | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        **settings: Any,
+    ) -> Turn:
+        """Ask something, and wait for the whole reply.
+
+        Parameters
+        ----------
+        prompt : str or iterable of Part
+            What to ask. A str is data: nothing in it is interpolated or taken for markup.
+        images : iterable
+            Images to put before the text: PIL, arrays, figures, paths, bytes.
+        after : Turn or None
+            The turn to continue; None begins a conversation. By default the last one.
+        system : str, optional
+            System prompt; by default the conversation's so far.
+        sampling : Sampling, optional
+            How to draw the reply.
+        on_event : callable, optional
+            Hears about progress and every piece of text.
+        **settings
+            Fields of `Sampling` that differ from `sampling`: temperature=0, max_tokens=32.
+
+        Raises
+        ------
+        UsageError
+            Nothing is asked, or a setting does not exist.
+        PromptError, ContextFullError, EvaluationError
+            The conversation is unchanged; ask again.
+        Interrupted
+            By Ctrl-C; it has `text` and `usage` of what there was.
+        """
+        with self._lock:
+            parent = self.last if after is LAST else after
+            drawing = _settings(sampling or Sampling(), settings)
+            parts = _parts(prompt, images)
+            if system is None and parent is not None:
+                system = parent.system
+            wanted = self._sequence(system, parent, parts)
+            turn = self._answer(wanted, parent, system, parts, drawing, on_event or _quiet)
+            self.last = turn
+            return turn
+
+    def _sequence(
+        self, system: str | None, parent: Turn | None, parts: tuple[Part, ...]
+    ) -> Sequence:
+        """What the model is to continue: everything up to the generation prompt."""
+        messages = list(_messages(system, parent))
+        messages.append(Message("user", parts))
+        engine = self.engine
+        pieces = self._template.render(messages)
+        return sequence(pieces, engine.model.vocabulary, engine.projector, seed=engine.fingerprint)
+
+    def _answer(
+        self,
+        wanted: Sequence,
+        parent: Turn | None,
+        system: str | None,
+        parts: tuple[Part, ...],
+        sampling: Sampling,
+        tell: Callable[[Event], None],
+    ) -> Turn:
+        outcome = Outcome()
+        try:
+            self.engine.answer(wanted, sampling, tell, outcome)
+        except Interrupted as error:
+            error.text = outcome.generated.text if outcome.generated else ""
+            error.usage = self._usage(wanted, sampling, outcome, "interrupt")
+            raise
+        assert outcome.generated is not None
+        generated = outcome.generated
+        usage = self._usage(wanted, sampling, outcome, generated.stop)
+        reply = ReplyPart(generated.text, tuple(generated.tokens))
+        return Turn(usage["turn"], parent, system, parts, reply, sampling, generated.stop, usage)
+
+    def _usage(
+        self, wanted: Sequence, sampling: Sampling, outcome: Outcome, stop: str
+    ) -> dict[str, Any]:
+        """DESIGN C2's dictionary; times in ms."""
+        resumed, work, generated = outcome.resumed, outcome.work, outcome.generated
+        tokens = tuple(generated.tokens) if generated is not None else ()
+
+        def ms(seconds: float) -> float:
+            return round(seconds * 1000, 3)
+
+        return {
+            "version": 1,
+            "turn": turn_id(wanted, sampling, tokens),
+            "model": self.engine.model.name,
+            "prompt": {"tokens": wanted.n_tokens, "images": wanted.n_images},
+            "restored": {
+                "tokens": resumed.tokens if resumed else 0,
+                "images": resumed.images if resumed else 0,
+                "tier": resumed.tier if resumed else "none",
+                "ms": ms(resumed.seconds) if resumed else 0.0,
+                "bytes": resumed.n_bytes if resumed else 0,
+            },
+            "evaluated": {
+                "tokens": work.evaluated.count if work else 0,
+                "images": work.evaluated_images if work else 0,
+                "ms": ms(work.evaluated.seconds) if work else 0.0,
+            },
+            "encoded": {
+                "images": work.encoded.count if work else 0,
+                "ms": ms(work.encoded.seconds) if work else 0.0,
+            },
+            "generated": {
+                "tokens": len(tokens),
+                "ms": ms(work.generated.seconds) if work else 0.0,
+                "stop": stop,
+            },
+            "saved": {
+                "bytes": work.saved.count if work else 0,
+                "ms": ms(work.saved.seconds) if work else 0.0,
+            },
+            "exact": outcome.exact,
+        }
+
+    def status(self) -> dict[str, Any]:
+        """What is loaded, how it is checkpointed, and what is kept where (tokens, bytes)."""
+        engine = self.engine
+        assert engine.context is not None
+        checkpoints, projector = engine.checkpoints, engine.projector
+        branches = list(checkpoints.branches)
+        return {
+            "model": engine.model.name,
+            "path": str(engine.model.header.path),
+            "architecture": engine.model.header.architecture,
+            "memory": engine.model.memory.value,
+            "layout": engine.verdict.layout.value,
+            "projector": projector.name if projector is not None else None,
+            "kv_type": engine.context.shape.kv_type,
+            "context": {
+                "tokens": engine.context.n_ctx,
+                "limit": engine.n_ctx_limit,
+                "used": max((branch.n_tokens for branch in branches), default=0),
+            },
+            "live": {"branches": len(branches), "most": engine.n_branches},
+            "checkpoints": {
+                "count": len(checkpoints.tree),
+                "bytes": checkpoints.tree.n_bytes,
+                "budget": checkpoints.tree.budget,
+            },
+            "images": {
+                "count": projector.n_cached if projector is not None else 0,
+                "bytes": projector.cached_bytes if projector is not None else 0,
+                "budget": engine.loading.image_budget,
+            },
+        }
+
+
+def turn_id(before: Sequence, sampling: Sampling, tokens: tuple[int, ...]) -> str:
+    """Digest (hex, 16 bytes) of what is before a reply, how it was drawn, and the reply."""
+    hash_ = hashlib.blake2b(before.digest, digest_size=16)
+    hash_.update(json.dumps(asdict(sampling), sort_keys=True).encode())
+    hash_.update(json.dumps(tokens).encode())
+    return hash_.hexdigest()
+
+
+def _messages(system: str | None, parent: Turn | None) -> Iterator[Message]:
+    if system:
+        yield Message("system", (TextPart(system),))
+    for turn in parent.path() if parent is not None else []:
+        yield Message("user", turn.parts)
+        yield Message("assistant", (turn.reply,))
+
+
+def _parts(prompt: str | Iterable[Part], images: Iterable[object]) -> tuple[Part, ...]:
+    before = [ImagePart(picture(image)) for image in images]
+    text = [TextPart(prompt)] if isinstance(prompt, str) else list(prompt)
+    parts = (*before, *text)
+    if not any(isinstance(part, ImagePart) or part.text.strip() for part in parts):
+        raise UsageError("expected a prompt, and the text is empty. Write something to ask.")
+    return parts
+
+
+def _settings(sampling: Sampling, settings: dict[str, Any]) -> Sampling:
+    known = set(asdict(sampling))
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise UsageError(
+            f"expected settings among {', '.join(sorted(known))}, and got {', '.join(unknown)}."
+        )
+    if isinstance(settings.get("stop"), (str, list)):
+        stop = settings["stop"]
+        settings = {**settings, "stop": (stop,) if isinstance(stop, str) else tuple(stop)}
+    return replace(sampling, **settings)

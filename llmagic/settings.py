@@ -1,0 +1,84 @@
+"""What a user can set: how to load a model and how to draw a reply. Plain frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How a model is loaded. Everything here that changes the state is in the fingerprint.
+
+    Attributes
+    ----------
+    n_ctx : int
+        Most tokens the context may hold; 0 means the model's own limit.
+    n_ctx_start : int
+        Tokens the context holds at first; it doubles on demand up to `n_ctx` (DESIGN D11).
+    n_sequences : int
+        Branches kept inside the context at once where `exact` is off.
+    memory_budget : int
+        Bytes of checkpoints kept in main memory.
+    image_budget : int
+        Bytes of image embeddings kept in main memory.
+    kv_type : str
+        Type of the attention cache: "f16", "q8_0" or "q4_0".
+    n_threads : int
+        Threads; 0 means one for each physical core.
+    n_gpu_layers : int
+        Layers on the GPU; -1 means all of them. Ignored by builds without a GPU.
+    image_tokens : int
+        Most tokens one image may take, for projectors with dynamic resolution; 0: the projector's.
+    lora : tuple of (str, float)
+        LoRA adapters, paths with their scales.
+    exact : bool
+        Every restored cell is bit for bit what an evaluation from nothing gives: one branch in
+        the context at a time, resumed only where an evaluation from nothing is cut (DESIGN D3).
+        Without it several branches share the context and one can resume at any token, which is
+        quicker by some milliseconds and moves the logits (measured up to 0.5 % of their range).
+    """
+
+    n_ctx: int = 0
+    n_ctx_start: int = 4096
+    n_sequences: int = 4
+    memory_budget: int = 2048 * MIB
+    image_budget: int = 512 * MIB
+    kv_type: str = "f16"
+    n_threads: int = 0
+    n_gpu_layers: int = -1
+    image_tokens: int = 0
+    lora: tuple[tuple[str, float], ...] = ()
+    exact: bool = True
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a reply is drawn, in the order of llama.cpp's sampler chain.
+
+    Attributes
+    ----------
+    temperature : float
+        0 takes the most likely token always.
+    top_k, top_p, min_p : int, float, float
+        Truncation; 0, 1.0 and 0.0 switch each off.
+    repeat_penalty : float
+        Penalty on tokens among the last `repeat_last_n`; 1.0 switches it off.
+    seed : int or None
+        None derives it from the digest of the sequence, so an unchanged cell draws the same reply.
+    max_tokens : int
+        Most tokens in a reply; the context's room is a second limit.
+    stop : tuple of str
+        Texts that end the reply; they are not part of it.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+    seed: int | None = None
+    max_tokens: int = 512
+    stop: tuple[str, ...] = ()

@@ -1,0 +1,31 @@
+"""Fixtures that all tests share: the toy models, written once a session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.toys import TOYS, Toy, write
+
+
+@pytest.fixture(scope="session")
+def toys_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the toys are: a new folder, or the one LLMAGIC_TEST_TOYS names, kept between runs."""
+    if kept := os.environ.get("LLMAGIC_TEST_TOYS"):
+        return Path(kept)
+    return tmp_path_factory.mktemp("toys")
+
+
+@pytest.fixture(scope="session")
+def toy_named(toys_folder: Path) -> Callable[[str], Toy]:
+    """A function from a toy's name to the toy, written on first use."""
+    return lambda name: write(name, toys_folder)
+
+
+@pytest.fixture(scope="session", params=TOYS)
+def toy(request: pytest.FixtureRequest, toy_named: Callable[[str], Toy]) -> Toy:
+    """Each toy in turn: a test that takes it runs on all five kinds of memory."""
+    return toy_named(request.param)

@@ -1,0 +1,168 @@
+"""A real kernel, driven as a front end drives it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+from jupyter_client import KernelManager
+
+LIMIT = 120.0
+"""Seconds any cell may take."""
+
+
+@dataclass
+class Message:
+    """One iopub message, and when it came (s)."""
+
+    type: str
+    content: dict[str, Any]
+    at: float
+
+    @property
+    def text(self) -> str:
+        return str(self.content.get("data", {}).get("text/plain", self.content.get("text", "")))
+
+
+@dataclass
+class Outcome:
+    """What one execution left behind."""
+
+    reply: dict[str, Any]
+    messages: list[Message] = field(default_factory=list)
+
+    def of(self, *types: str) -> list[Message]:
+        return [message for message in self.messages if message.type in types]
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """Data of the only display, after all updates."""
+        return dict(self._last.content["data"])
+
+    @property
+    def text(self) -> str:
+        return str(self.shown["text/plain"])
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """The output metadata of DESIGN C2."""
+        return dict(self._last.content["metadata"]["llmagic"])
+
+    @property
+    def stderr(self) -> str:
+        streams = self.of("stream")
+        return "".join(m.text for m in streams if m.content["name"] == "stderr")
+
+    @property
+    def error(self) -> str | None:
+        """Name of the exception, None if there was none."""
+        return self.reply.get("ename")
+
+    @property
+    def message(self) -> str:
+        """The error as a front end shows it."""
+        (error,) = self.of("error")
+        return "\n".join(error.content["traceback"])
+
+    @property
+    def _last(self) -> Message:
+        assert self.error in (None, "Interrupted"), self.message
+        displays = self.of("display_data")
+        assert len(displays) == 1, [m.type for m in self.messages]
+        identity = displays[0].content["transient"].get("display_id")
+        updates = self.of("update_display_data")
+        assert all(m.content["transient"]["display_id"] == identity for m in updates)
+        return (displays + updates)[-1]
+
+
+class Kernel:
+    """A kernel of this Python in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.manager = KernelManager(kernel_name="python3")
+        self.manager.start_kernel(cwd=str(folder))
+        self.client = self.manager.blocking_client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=LIMIT)
+        self.run("%load_ext llmagic")
+
+    def stop(self) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+        self.manager.cleanup_resources()
+
+    def run(
+        self,
+        code: str,
+        cell: str | None = None,
+        *,
+        metadata: dict[str, Any] | None = None,
+        interrupt: Callable[[Message], bool] | None = None,
+    ) -> Outcome:
+        """Run a cell to its end.
+
+        Parameters
+        ----------
+        code
+            The source of the cell.
+        cell
+            Its id, as JupyterLab sends it.
+        metadata
+            Other metadata of the request.
+        interrupt
+            Asked for every message; the first yes sends SIGINT.
+        """
+        metadata = {**(metadata or {}), **({} if cell is None else {"cellId": cell})}
+        content = {
+            "code": code,
+            "silent": False,
+            "store_history": True,
+            "user_expressions": {},
+            "allow_stdin": False,
+            "stop_on_error": True,
+        }
+        request = self.client.session.msg("execute_request", content, metadata=metadata)
+        self.client.shell_channel.send(request)
+        identity = request["header"]["msg_id"]
+        messages: list[Message] = []
+        end = time.monotonic() + LIMIT
+        while True:
+            try:
+                got = self.client.get_iopub_msg(timeout=end - time.monotonic())
+            except Empty:
+                raise AssertionError(f"no idle after {LIMIT} s: {messages[-3:]}") from None
+            if got["parent_header"].get("msg_id") != identity:
+                continue
+            message = Message(got["msg_type"], got["content"], time.monotonic())
+            if message.type == "status" and message.content["execution_state"] == "idle":
+                break
+            messages.append(message)
+            if interrupt is not None and interrupt(message):
+                self.manager.interrupt_kernel()
+                interrupt = None
+        while True:
+            reply = self.client.get_shell_msg(timeout=LIMIT)
+            if reply["parent_header"].get("msg_id") == identity:
+                return Outcome(reply["content"], messages)
+
+    def load(self, model: Path, projector: Path | None = None, *options: str) -> Outcome:
+        words = ["%llm load", str(model), *options]
+        if projector is not None:
+            words += ["--projector", str(projector)]
+        outcome = self.run(" ".join(words))
+        assert outcome.error is None, outcome.message
+        return outcome
+
+    def ask(self, text: str, cell: str | None = None, options: str = "", **more: Any) -> Outcome:
+        return self.run(f"%%llm --max-tokens 8 {options}\n{text}", cell, **more)
+
+    def value(self, expression: str) -> str:
+        """`repr` of an expression in the kernel."""
+        outcome = self.run(expression)
+        assert outcome.error is None, outcome.message
+        (result,) = outcome.of("execute_result")
+        return result.text

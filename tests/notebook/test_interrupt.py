@@ -1,0 +1,155 @@
+"""SIGINT to a real kernel while images are encoded, the prompt is read, a reply is generated."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from llmagic.notebook.display import INTERRUPTED
+from tests.notebook.conftest import write_picture
+from tests.notebook.kernel import Kernel, Message, Outcome
+from tests.toys import Toy
+
+ENCODE, PREFILL, DECODE = "looking at image", "reading the prompt", ""
+LONG = 6000
+"""Tokens of a prompt that takes a while to read."""
+
+
+class Interrupt:
+    """Says yes at the first display of a phase, and remembers when."""
+
+    def __init__(self, phase: str) -> None:
+        self.phase = phase
+        self.at = 0.0
+        self.seen = ""
+
+    def __call__(self, message: Message) -> bool:
+        if message.type not in ("display_data", "update_display_data"):
+            return False
+        progress = message.text.startswith((ENCODE, PREFILL, "loading"))
+        if progress != bool(self.phase) or not message.text.startswith(self.phase):
+            return False
+        self.at, self.seen = time.monotonic(), message.text
+        return True
+
+
+def interrupt(kernel: Kernel, phase: str, code: str) -> Outcome:
+    """Run a cell, interrupt it in a phase, check what it leaves behind."""
+    interrupt = Interrupt(phase)
+    outcome = kernel.run(code, "interrupted", interrupt=interrupt)
+    took = time.monotonic() - interrupt.at
+    assert interrupt.at, f"the cell never came to {phase or 'its reply'!r}"
+    assert outcome.error == "Interrupted"
+    assert outcome.message.startswith("Interrupted: ")
+    assert "\n" not in outcome.message.strip()
+    assert took < 10
+    assert outcome.text.endswith(INTERRUPTED)
+    assert outcome.shown["text/markdown"].endswith(f"*{INTERRUPTED}*")
+    assert outcome.usage["generated"]["stop"] == "interrupt"
+    assert outcome.usage["thread"] == "main"
+    if phase == DECODE:
+        assert outcome.text.startswith(interrupt.seen)
+    else:
+        assert outcome.text == INTERRUPTED
+    return outcome
+
+
+def conversation(kernel: Kernel) -> str:
+    return kernel.run("%llm history").text
+
+
+@pytest.mark.parametrize("name", ["qwen35", "gemma3"])
+def test_while_images_are_encoded(
+    kernel: Kernel, toy_named: Callable[[str], Toy], tmp_path: Path, name: str
+) -> None:
+    toy = toy_named(name)
+    kernel.load(toy.model, toy.projector)
+    before = kernel.ask("Hello", "above", "-t 0")
+    history = conversation(kernel)
+    for index in range(40):
+        write_picture(tmp_path / f"{index}.png", size=512, shade=index)
+    images = "".join(f"![]({index}.png)" for index in range(40))
+    outcome = interrupt(kernel, ENCODE, f"%%llm\n{images}Compare.")
+    assert outcome.usage["encoded"]["images"] < 40
+    assert outcome.usage["evaluated"]["tokens"] == 0
+    assert conversation(kernel) == history
+    assert kernel.ask("Hello", "above", "-t 0").text == before.text
+    again = kernel.ask("![](0.png)Hm?", "interrupted")
+    assert again.usage["encoded"]["images"] == 0, "the first image was encoded before the interrupt"
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3", "qwen35", "mamba2"])
+def test_while_the_prompt_is_read_and_while_the_reply_comes(
+    kernel: Kernel, toy_named: Callable[[str], Toy], name: str
+) -> None:
+    toy = toy_named(name)
+    kernel.load(toy.model, toy.projector)
+    before = kernel.ask("Hello", "above", "-t 0")
+    history = conversation(kernel)
+
+    outcome = interrupt(kernel, PREFILL, f"%%llm\n{'x' * LONG}")
+    assert outcome.usage["generated"]["tokens"] == 0
+    assert conversation(kernel) == history
+
+    outcome = interrupt(kernel, DECODE, "%%llm --max-tokens 3000 -t 1.5 --min-p 0\nA story.")
+    assert 0 < outcome.usage["generated"]["tokens"] < 3000
+    assert conversation(kernel) == history
+
+    above = kernel.ask("Hello", "above", "-t 0")
+    assert above.text == before.text
+    # What was interrupted is not part of the context, and the same cell can be run.
+    after = kernel.ask("Short now.", "interrupted", "-t 0")
+    tokens = after.usage["prompt"]["tokens"] - before.usage["prompt"]["tokens"]
+    assert tokens < 60
+    fresh = kernel.ask("Short now.", "another", "-t 0")
+    assert fresh.usage["prompt"]["tokens"] > after.usage["prompt"]["tokens"]
+
+
+def test_the_reply_after_an_interrupt_is_the_one_without(
+    kernel: Kernel, qwen35: Toy, tmp_path: Path
+) -> None:
+    write_picture(tmp_path / "a.png")
+    text = "%%llm --max-tokens 40 -t 1.2\n![](a.png)Say more."
+
+    def without(kernel: Kernel) -> tuple[object, ...]:
+        kernel.load(qwen35.model, qwen35.projector)
+        kernel.ask("Hello", "above", "-t 0")
+        outcome = kernel.run(text, "below")
+        return outcome.text, outcome.usage["turn"]
+
+    other = Kernel(tmp_path)
+    try:
+        expected = without(other)
+    finally:
+        other.stop()
+    kernel.load(qwen35.model, qwen35.projector)
+    kernel.ask("Hello", "above", "-t 0")
+    interrupt(kernel, DECODE, text.replace("40", "3000").replace("-t 1.2", "-t 1.5 --min-p 0"))
+    outcome = kernel.run(text, "below")
+    assert (outcome.text, outcome.usage["turn"]) == expected
+
+
+def test_run_all_stops(kernel: Kernel, llama: Toy) -> None:
+    kernel.load(llama.model)
+    outcome = interrupt(kernel, DECODE, "%%llm --max-tokens 3000 -t 1.5 --min-p 0\nA story.")
+    assert outcome.reply["status"] == "error"
+
+
+def test_a_busy_interrupt_key(kernel: Kernel, llama: Toy) -> None:
+    """More than one SIGINT leaves the kernel alive and the conversation as it was."""
+    kernel.load(llama.model)
+    before = kernel.ask("Hello", "above", "-t 0")
+
+    def often(message: Message) -> bool:
+        if message.text.startswith(PREFILL):
+            for _ in range(3):
+                kernel.manager.interrupt_kernel()
+                time.sleep(0.01)
+        return False
+
+    outcome = kernel.run(f"%%llm\n{'x' * LONG}", "b", interrupt=often)
+    assert outcome.error in ("Interrupted", "KeyboardInterrupt")
+    assert kernel.ask("Hello", "above", "-t 0").text == before.text

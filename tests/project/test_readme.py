@@ -1,0 +1,71 @@
+"""What README shows runs, and its table lists the options there are."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    found = re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+    assert found, language
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with the files that README's examples name."""
+    folder = tmp_path_factory.mktemp("readme")
+    command = [sys.executable, "-m", "tests.toys", "qwen35", "--folder", str(folder)]
+    subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
+    (folder / "qwen35.gguf").rename(folder / "model.gguf")
+    (folder / "mmproj-qwen35.gguf").rename(folder / "mmproj.gguf")
+    shutil.copytree(PROJECT / "notebooks" / "pictures", folder / "pictures")
+    return folder
+
+
+def run(program: str, folder: Path) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, check=False, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_python_example(folder):
+    (example,) = blocks("python")
+    output = run(example, folder)
+    restored = re.search(r"'tokens': (\d+)", output.splitlines()[-1])
+    assert restored, output
+    assert int(restored[1]) > 0
+
+
+def test_cells(folder):
+    program = f"""
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+for cell in {blocks("ipython")!r}:
+    shell.run_cell(cell, store_history=True).raise_error()
+usage = shell.user_ns["answer"].usage
+assert usage["prompt"]["images"] == usage["restored"]["images"] == 1, usage
+assert usage["encoded"]["images"] == 0, usage
+"""
+    run(program, folder)
+
+
+def test_options_in_the_table_are_the_options_there_are():
+    from llmagic.notebook import magics
+
+    rows = [line for line in README.splitlines() if line.startswith("| `-")]
+    listed = {option for row in rows for option in re.findall(r"`(--?[a-z-]+)`", row)}
+    parser = magics.LLMagic.llm_cell.parser
+    there = {option for action in parser._actions for option in action.option_strings}
+    assert listed == there
