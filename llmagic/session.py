@@ -61,6 +61,9 @@ class Turn:
     parts : tuple of Part
         What was asked.
     reply : ReplyPart
+        The tokens as they were generated, spelled out with control tokens for the template.
+    text : str
+        The reply as a person reads it.
     sampling : Sampling
     stop : str
         Why the reply ended: "end", "length" or "stop".
@@ -72,14 +75,11 @@ class Turn:
     parent: Turn | None = field(repr=False)
     system: str | None
     parts: tuple[Part, ...] = field(repr=False)
-    reply: ReplyPart
+    reply: ReplyPart = field(repr=False)
+    text: str
     sampling: Sampling = field(repr=False)
     stop: str
     usage: dict[str, Any] = field(repr=False, compare=False)
-
-    @property
-    def text(self) -> str:
-        return self.reply.text
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -221,6 +221,10 @@ class Session:
             self.last = turn
             return turn
 
+    def tokenize(self, text: str) -> list[int]:
+        """Tokens of plain text; nothing in it is taken for a control token."""
+        return self.engine.model.vocabulary.tokenize(text, special=False)
+
     def _sequence(
         self, system: str | None, parent: Turn | None, parts: tuple[Part, ...]
     ) -> Sequence:
@@ -250,8 +254,18 @@ class Session:
         assert outcome.generated is not None
         generated = outcome.generated
         usage = self._usage(wanted, sampling, outcome, generated.stop)
-        reply = ReplyPart(generated.text, tuple(generated.tokens))
-        return Turn(usage["turn"], parent, system, parts, reply, sampling, generated.stop, usage)
+        tokens = tuple(generated.tokens)
+        return Turn(
+            usage["turn"],
+            parent,
+            system,
+            parts,
+            ReplyPart(self.engine.model.vocabulary.spell(tokens), tokens),
+            generated.text,
+            sampling,
+            generated.stop,
+            usage,
+        )
 
     def _usage(
         self, wanted: Sequence, sampling: Sampling, outcome: Outcome, stop: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import enum
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -158,11 +158,16 @@ class Vocabulary:
                 return tuple(buffer[:n])
             size = -n
 
-    def _piece(self, token: int) -> bytes:
+    def spell(self, tokens: Iterable[int]) -> str:
+        """Text of tokens with control tokens written out, as templates look for them."""
+        pieces = (self._piece(token, special=True) for token in tokens)
+        return b"".join(pieces).decode("utf-8", "replace")
+
+    def _piece(self, token: int, special: bool = False) -> bytes:
         size = 64
         while True:
             buffer = ctypes.create_string_buffer(size)
-            n = llama.llama_token_to_piece(self._pointer, token, buffer, size, 0, False)
+            n = llama.llama_token_to_piece(self._pointer, token, buffer, size, 0, special)
             if n >= 0:
                 return buffer.raw[:n]
             size = -n
