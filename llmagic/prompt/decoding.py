@@ -55,7 +55,7 @@ def decode(source: bytes | BinaryIO, name: str = "the data") -> Picture:
         raise ImageError(f"Cannot use {name}: {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(
-            f"{name} is too large for PIL.Image.MAX_IMAGE_PIXELS = {Image.MAX_IMAGE_PIXELS}: {error} "
+            f"{name} exceeds PIL.Image.MAX_IMAGE_PIXELS = {Image.MAX_IMAGE_PIXELS}: {error} "
             "Make it smaller, or raise that limit if you trust the image."
         ) from error
     except UnidentifiedImageError as error:
@@ -95,13 +95,7 @@ def _upright(image: Image.Image) -> Image.Image:
     except Exception:  # damaged EXIF data says nothing about orientation; the pixels are fine
         return image
     method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return image if method is None else _transpose(image, method)
-
-
-def _transpose(image: Image.Image, method: Image.Transpose) -> Image.Image:
-    turned = image.transpose(method)
-    turned.info = dict(image.info)  # the transparent colour, above all
-    return turned
+    return image if method is None else image.transpose(method)
 
 
 def _rgb(image: Image.Image) -> Pixels:

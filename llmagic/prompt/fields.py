@@ -71,7 +71,7 @@ class Field:
                 tree = ast.parse(self.expression, mode="eval")
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return False
-        # {x for x in y} is a set in a text about sets, not a generator object.
+        # Only the parentheses around a broken line make {x for x in y} a generator.
         return not isinstance(tree.body, ast.GeneratorExp)
 
 
@@ -102,7 +102,7 @@ def _expression_end(text: str, at: int, limit: int) -> int:
     while token := _TOKEN.match(text, at, limit):
         if token.lastgroup == "open":
             stack.append(_CLOSING[token[0]])
-            if False:
+            if len(stack) > _MAX_NESTING:
                 return 0
         elif token.lastgroup == "close":
             if not stack:

@@ -112,6 +112,7 @@ def test_alpha_is_composed_on_white():
     clear.putdata([(255, 0, 0, 255), (255, 0, 0, 128), (255, 0, 0, 0)])
     expected = [[[255, 0, 0], [255, 127, 127], [255, 255, 255]]]
     assert pixels(clear).tolist() == expected
+    assert pixels(Image.new("RGBA", (1, 1), (1, 1, 1, 128))).tolist() == [[[128] * 3]]  # rounded
     premultiplied = clear.convert("RGBa")
     assert premultiplied.mode == "RGBa"
     assert np.abs(pixels(premultiplied).astype(int) - expected).max() <= 1

@@ -29,7 +29,16 @@ def png(image):
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("a.png", "a b.png", "a(1).png", "ü.png", "a_b.png", "3\u202fPM.png", "x].png", "a{b}.png"):
+    for name in (
+        "a.png",
+        "a b.png",
+        "a(1).png",
+        "ü.png",
+        "a_b.png",
+        "3\u202fPM.png",
+        "x].png",
+        "a{b}.png",
+    ):
         (tmp_path / name).write_bytes(png(RED))
     return tmp_path
 
@@ -121,7 +130,7 @@ def test_fields_are_those_of_f_strings(text, expected):
         "{} { } {1} {'x'} {(x)} {-x} {*x} {not x} {None} {True} {lambda: x}",
         "{x y} {x.} {x[} {x)} {x(}",
         "{x; x} {x = 1} {return x} {x # }",
-        "{x for x in y}",
+        "{x for x in y} {x\nfor x in y}",
         "{f'x'} {rb'x'}",
         "{x!z} {x!} {x!rr} {x=}",
         '{x: {"y": 1}}',
@@ -417,6 +426,7 @@ def test_image_marks(folder, mark):
         "```\n![](a.png)\n```",
         "```md\n`\n![](a.png)\n````",
         "~~~\n![](a.png)\n```\n",
+        "```\n![](a.png)\n``` no end\n![](a.png)",
         "  ```\n![](a.png)",
         "> ```\n> ![](a.png)\n> ```",
         "- ```\n  ![](a.png)\n  ```",
@@ -509,6 +519,7 @@ def test_a_megabyte_in_one_target_alt_or_field():
     assert len(data) > 1_000_000
     assert len(run(f"![](data:image/png;base64,{data})")[0]) == 1
     assert len(image_marks(f"![{'a' * 1_000_000}](b)")) == 1
+    assert list(image_marks("![a ![b](c) d](e) ![f](g)")) == [0, 18]
     assert field_at("{x" + "+x" * 500_000 + "}", 0) is None
     assert field_at("{x" + "+x" * 1000 + "}", 0).is_expression
     assert not field_at("{x" + "+(" * 20 + "}", 0)
