@@ -245,7 +245,7 @@ class Sequence:
         return steps
 
     def extended(self, spans: Iterable[Span]) -> Sequence:
-        """This sequence with more spans after it."""
+        """The same with more spans after it."""
         return Sequence((*self.spans, *spans), self.chunk, self.seed)
 
     def _steps(self, spans: Iterable[Span]) -> Iterator[Step]:

@@ -9,12 +9,11 @@ twice makes two branches. The session holds no conversation of its own but the l
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -22,13 +21,17 @@ from typing import Any
 
 from llmagic.engine.engine import Engine, Outcome
 from llmagic.errors import Interrupted, UsageError
-from llmagic.events import Event
+from llmagic.events import Delta, Event, Notice
 from llmagic.prompt.images import picture
 from llmagic.prompt.parts import ImagePart, Message, Part, ReplyPart, TextPart
 from llmagic.prompt.template import ChatTemplate
 from llmagic.prompt.tokens import sequence
 from llmagic.sequence import Sequence
 from llmagic.settings import Loading, Sampling
+from llmagic.store import DEFAULT_BUDGET, Store, root
+from llmagic.turns import Archive, Turn, turn_id
+
+__all__ = ["CHATML", "LAST", "Session", "Turn", "turn_id"]
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content "
@@ -43,56 +46,6 @@ class _Last(Enum):
 
 
 LAST = _Last.LAST
-
-
-@dataclass(frozen=True)
-class Turn:
-    """A question and its reply.
-
-    Attributes
-    ----------
-    id : str
-        Digest (hex) of everything before the reply, the sampling settings and the reply: the same
-        in every kernel for the same content.
-    parent : Turn or None
-        The turn it continues.
-    system : str or None
-        System prompt of the conversation up to here.
-    parts : tuple of Part
-        What was asked.
-    reply : ReplyPart
-        The tokens as they were generated, spelled out with control tokens for the template.
-    text : str
-        The reply as a person reads it.
-    sampling : Sampling
-    stop : str
-        Why the reply ended: "end", "length" or "stop".
-    usage : dict
-        What it cost and what was reused (DESIGN C2).
-    """
-
-    id: str
-    parent: Turn | None = field(repr=False)
-    system: str | None
-    parts: tuple[Part, ...] = field(repr=False)
-    reply: ReplyPart = field(repr=False)
-    text: str
-    sampling: Sampling = field(repr=False)
-    stop: str
-    usage: dict[str, Any] = field(repr=False, compare=False)
-
-    @property
-    def tokens(self) -> tuple[int, ...]:
-        return self.reply.tokens
-
-    def path(self) -> list[Turn]:
-        """The turns of the conversation up to this one."""
-        turns: list[Turn] = []
-        turn: Turn | None = self
-        while turn is not None:
-            turns.append(turn)
-            turn = turn.parent
-        return turns[::-1]
 
 
 def _quiet(_: Event) -> None:
@@ -114,6 +67,11 @@ class Session:
         Chat template to use instead of the file's, Jinja source.
     loading : Loading, optional
         Everything else about loading.
+    store : bool or path-like
+        Folder in which checkpoints, images and replies outlive the process; True for the usual
+        one (`llmagic.store.root`), False for none.
+    store_budget : int
+        Bytes it may take; the least recently used go first.
     on_event : callable, optional
         Hears about progress while loading.
 
@@ -133,18 +91,28 @@ class Session:
         n_ctx: int = 0,
         template: str | None = None,
         loading: Loading | None = None,
+        store: bool | str | os.PathLike[str] = False,
+        store_budget: int = DEFAULT_BUDGET,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         loading = loading or Loading()
         if n_ctx:
             loading = replace(loading, n_ctx=n_ctx)
+        # The store warns from its own thread; the next turn tells.
+        self._warnings: deque[str] = deque()
+        self.store: Store | None = None
+        if store is not False:
+            folder = root() if store is True else Path(store).expanduser()
+            self.store = Store(folder, budget=store_budget, warn=self._warnings.append)
         self.engine = Engine(
             Path(model).expanduser(),
             Path(projector).expanduser() if projector is not None else None,
             template=template,
             loading=loading,
             tell=on_event or _quiet,
+            store=self.store,
         )
+        self.archive = Archive(self.store, self.engine.fingerprint, self.engine.model.name)
         vocabulary = self.engine.model.vocabulary
         try:
             self._template = ChatTemplate(
@@ -161,9 +129,11 @@ class Session:
         self.last: Turn | None = None
 
     def close(self) -> None:
-        """Free the model. Turns stay usable as values."""
+        """Free the model, and wait for the disk at most 5 s. Turns stay usable as values."""
         with self._lock:
             self.engine.close()
+            if self.store is not None:
+                self.store.close()
 
     def __enter__(self) -> Session:
         return self
@@ -179,6 +149,7 @@ class Session:
         after: Turn | _Last | None = LAST,
         system: str | None = None,
         sampling: Sampling | None = None,
+        replay: bool = False,
         on_event: Callable[[Event], None] | None = None,
         **settings: Any,
     ) -> Turn:
@@ -196,6 +167,9 @@ class Session:
             System prompt; by default the conversation's so far.
         sampling : Sampling, optional
             How to draw the reply.
+        replay : bool
+            Give the reply that this very question, drawn in this very way, got before, here or in
+            an earlier process with the same store, instead of drawing it.
         on_event : callable, optional
             Hears about progress and every piece of text.
         **settings
@@ -216,10 +190,31 @@ class Session:
             parts = _parts(prompt, images)
             if system is None and parent is not None:
                 system = parent.system
+            tell = on_event or _quiet
+            while self._warnings:
+                tell(Notice(self._warnings.popleft()))
             wanted = self._sequence(system, parent, parts)
-            turn = self._answer(wanted, parent, system, parts, drawing, on_event or _quiet)
+            turn = self._replay(wanted, parent, system, parts, drawing, tell) if replay else None
+            if turn is None:
+                turn = self._answer(wanted, parent, system, parts, drawing, tell)
+                self.archive.put(wanted, turn)
             self.last = turn
             return turn
+
+    def recall(self, turn: str, *, after: Turn | None, source: str | None = None) -> Turn | None:
+        """A turn given before, here or in an earlier process with the same store.
+
+        Parameters
+        ----------
+        turn : str
+            Its id.
+        after : Turn or None
+            The turn it follows now.
+        source : str, optional
+            The cell it must have come from (`name_source`).
+        """
+        found = self.archive.recall(turn, source)
+        return None if found is None else replace(found, parent=after)
 
     def tokenize(self, text: str) -> list[int]:
         """Tokens of plain text; nothing in it is taken for a control token."""
@@ -264,6 +259,37 @@ class Session:
             generated.text,
             sampling,
             generated.stop,
+            usage,
+        )
+
+    def _replay(
+        self,
+        wanted: Sequence,
+        parent: Turn | None,
+        system: str | None,
+        parts: tuple[Part, ...],
+        sampling: Sampling,
+        tell: Callable[[Event], None],
+    ) -> Turn | None:
+        """The reply this question got before, as a turn; None if it never got one."""
+        found = self.archive.answer(wanted, sampling)
+        if found is None:
+            return None
+        answer, tier = found
+        usage = self._usage(wanted, sampling, Outcome(), "replayed")
+        usage["turn"] = turn_id(wanted, sampling, answer.reply.tokens)
+        usage["restored"].update(tokens=wanted.n_tokens, images=wanted.n_images, tier=tier)
+        usage["generated"]["tokens"] = len(answer.reply.tokens)
+        tell(Delta(answer.text))
+        return Turn(
+            usage["turn"],
+            parent,
+            system,
+            parts,
+            answer.reply,
+            answer.text,
+            sampling,
+            answer.stop,
             usage,
         )
 
@@ -335,20 +361,13 @@ class Session:
                 "bytes": checkpoints.tree.n_bytes,
                 "budget": checkpoints.tree.budget,
             },
+            "store": None if self.store is None else str(self.store.path),
             "images": {
                 "count": projector.n_cached if projector is not None else 0,
                 "bytes": projector.cached_bytes if projector is not None else 0,
                 "budget": engine.loading.image_budget,
             },
         }
-
-
-def turn_id(before: Sequence, sampling: Sampling, tokens: tuple[int, ...]) -> str:
-    """Digest (hex, 16 bytes) of what is before a reply, how it was drawn, and the reply."""
-    hash_ = hashlib.blake2b(before.digest, digest_size=16)
-    hash_.update(json.dumps(asdict(sampling), sort_keys=True).encode())
-    hash_.update(json.dumps(tokens).encode())
-    return hash_.hexdigest()
 
 
 def _messages(system: str | None, parent: Turn | None) -> Iterator[Message]:

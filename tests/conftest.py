@@ -7,8 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.toys import TOYS, Toy, write
+
+# One core for each test process and its kernels: llama.cpp's threads wait for each other by
+# spinning, so two processes with two threads each on two cores take a hundred times longer. What
+# depends on several threads is tested with `n_threads` given.
+if hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    number = int(worker) if worker.isdigit() else os.getpid()
+    os.sched_setaffinity(0, {cores[number % len(cores)]})
+
+# A machine that does something else at the same time is no failure.
+settings.register_profile("llmagic", deadline=None)
+settings.load_profile("llmagic")
 
 
 @pytest.fixture(scope="session")

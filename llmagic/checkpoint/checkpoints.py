@@ -10,14 +10,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from llmagic.checkpoint.live import Branch, Branches
-from llmagic.checkpoint.payload import Layout, Payload, Payloads
+from llmagic.checkpoint.payload import Layout, Payload, Payloads, has_state
 from llmagic.checkpoint.tree import Node, Tree
 from llmagic.errors import CheckpointError, EvaluationError
 from llmagic.model.context import Context
 from llmagic.model.loading import Memory
 from llmagic.sequence import Sequence, Step, common_prefix, until
+
+if TYPE_CHECKING:
+    from llmagic.checkpoint.disk import DiskTier
 
 
 @dataclass
@@ -31,7 +35,7 @@ class Resumed:
     tokens, images : int
         How much of the sequence needs no evaluation.
     tier : str
-        "live" when no attention bytes moved, "memory", or "none".
+        "live" when no attention bytes moved, "memory", "disk", or "none".
     n_bytes : int
         Bytes copied into the context.
     seconds : float
@@ -51,11 +55,12 @@ class Resumed:
 
 @dataclass(frozen=True)
 class _Place:
-    """A place to resume at: in a live branch, or at (or inside) a stored checkpoint."""
+    """A place to resume at: in a live branch, at (or inside) a checkpoint, or at one on disk."""
 
     step: Step
     branch: Branch | None = None
     node: Node | None = None
+    on_disk: int | None = None
 
 
 class Checkpoints:
@@ -73,6 +78,8 @@ class Checkpoints:
         Live branches.
     exact : bool
         Resume only where an evaluation from nothing would have been cut.
+    disk : DiskTier, optional
+        Where checkpoints outlive the process.
     """
 
     def __init__(
@@ -84,12 +91,15 @@ class Checkpoints:
         budget: int,
         n_sequences: int,
         exact: bool = True,
+        disk: DiskTier | None = None,
     ) -> None:
         self.memory = memory
         self.layout = layout
         self.tree = Tree(budget)
+        self.disk = disk
         self._exact = exact
         # Cutting needs the ranged calls that a whole-blob model is not asked.
+        self._needs_state = has_state(memory, layout)
         self.can_cut = memory.can_be_cut and layout is Layout.DELTA
         self._n_sequences = n_sequences
         self.use(context)
@@ -111,14 +121,20 @@ class Checkpoints:
         begin = time.perf_counter()
         notices: list[str] = []
         resumed: Resumed | None = None
+        lost: set[bytes] = set()
         while resumed is None:
-            place = next(self._places(sequence), None)
+            place = next(self._places(sequence, lost), None)
+            if place is not None:
+                lost |= {place.step.key, place.step.content}  # not tried twice
             if place is None:
                 resumed = Resumed(self.branches.fork(None, 0, 0))
             elif place.branch is not None:
                 resumed = self._continue(place.branch, place.step)
+            elif place.node is not None:
+                resumed = self._load(place.node, place.step, notices)
             else:
-                resumed = self._load(place, notices)
+                resumed = self._fetch(sequence, place, notices)
+        self.tree.evict()
         end = resumed.branch.end
         resumed.tokens = end.stop if end is not None else 0
         resumed.images = sum(step.boundary == "image" for step in resumed.branch.steps)
@@ -126,16 +142,21 @@ class Checkpoints:
         resumed.notices = notices
         return resumed
 
-    def _places(self, sequence: Sequence) -> Iterator[_Place]:
-        """Places to resume at, the best first."""
+    def _places(self, sequence: Sequence, lost: set[bytes]) -> Iterator[_Place]:
+        """Places to resume at, the best first; `lost` are digests that were tried in vain."""
         cut_anywhere = None if self._exact else self._longest_common(sequence)
-        for step in reversed(sequence.steps[:-1]):
+        for index in range(len(sequence.steps) - 2, -1, -1):
+            step = sequence.steps[index]
             if cut_anywhere is not None and cut_anywhere.step.stop >= step.stop:
                 yield cut_anywhere
                 cut_anywhere = None
             # What was evaluated in the same pieces first, then what only says the same.
-            for digest in (step.key, step.content):
-                yield from self._places_at(digest)
+            if step.key not in lost:
+                yield from self._places_at(step.key)
+                if step.boundary is not None and self._on_disk(step.key):
+                    yield _Place(step, on_disk=index)
+            if step.content not in lost:
+                yield from self._places_at(step.content)
         if cut_anywhere is not None:
             yield cut_anywhere
 
@@ -145,13 +166,22 @@ class Checkpoints:
             if found is not None and (self.can_cut or found is branch.end):
                 yield _Place(found, branch=branch)
         node = self.tree.at(digest) or self.tree.with_content(digest)
-        if node is not None:
+        if node is not None and self._has_state(node):
             yield _Place(node.steps[-1], node=node)
-        elif self.can_cut:
+        elif node is None and self.can_cut:
             node = self.tree.around(digest)
             if node is not None:
                 inside = next(step for step in node.steps if step.key == digest)
                 yield _Place(inside, node=node)
+
+    def _on_disk(self, key: bytes) -> bool:
+        return self.disk is not None and self.disk.has(key)
+
+    def _has_state(self, node: Node) -> bool:
+        """Whether one can resume at a checkpoint: its ancestors on disk lent it rows only."""
+        if not self._needs_state or node.payload.state is not None:
+            return True
+        return self.disk is not None and self.disk.has_state(node.key)
 
     def _longest_common(self, sequence: Sequence) -> _Place | None:
         """The live branch that shares most tokens, cut at any token (`exact=False`)."""
@@ -177,20 +207,35 @@ class Checkpoints:
             self.tree.touch(node)
         return Resumed(branch, tier="live")
 
-    def _load(self, place: _Place, notices: list[str]) -> Resumed | None:
+    def _fetch(self, sequence: Sequence, place: _Place, notices: list[str]) -> Resumed | None:
+        """Load a checkpoint from disk; None when it is not there after all."""
+        assert self.disk is not None
+        assert place.on_disk is not None
+        node = self.disk.fetch(sequence.steps, place.on_disk, self.tree)
+        resumed = self._load(node, place.step, notices) if node is not None else None
+        if resumed is not None:
+            resumed.tier = "disk"
+        return resumed
+
+    def _load(self, node: Node, step: Step, notices: list[str]) -> Resumed | None:
         """Load a stored checkpoint; None when it had to be dropped."""
-        assert place.node is not None
+        if self._needs_state and node.payload.state is None:
+            state = self.disk.state(node.key) if self.disk is not None else None
+            if state is None:
+                # Its descendants have states of their own; a missing one is not asked for again.
+                return None
+            self.tree.complete(node, state)
         while True:
             try:
-                return self._try_load(place.node, place.step)
+                return self._try_load(node, step)
             except (CheckpointError, EvaluationError, MemoryError) as error:
                 # A refusal may only mean that other branches fill the context.
                 if len(self.branches):
                     self.branches.drop_all()
                     continue
-                self.tree.remove_subtree(place.node)
+                self.tree.remove_subtree(node)
                 notices.append(
-                    f"a checkpoint of {place.node.stop:,} tokens could not be restored and was "
+                    f"a checkpoint of {node.stop:,} tokens could not be restored and was "
                     f"dropped ({error}); more is evaluated instead."
                 )
                 return None
@@ -222,12 +267,16 @@ class Checkpoints:
             raise
         self.tree.touch(node)
         rows = any(each.payload.rows is not None for each in missing)
-        whole = self.layout is Layout.WHOLE
-        return Resumed(branch, tier="memory" if rows or whole else "live", n_bytes=moved)
+        live = base is not None and not rows
+        return Resumed(branch, tier="live" if live else "memory", n_bytes=moved)
 
     def _live_part(self, path: list[Node]) -> tuple[int, Branch | None, Step | None]:
         """How many checkpoints of a path are live already, in which branch, up to which step."""
         if self.layout is Layout.WHOLE:
+            return 0, None, None
+        # What a window slid past is gone from a branch that went on, and a delta brings only the
+        # rows of its own tokens.
+        if self.layout is Layout.DELTA and self.context.model.n_swa:
             return 0, None, None
         # A delta brings rows and state in one blob, so the last one is always loaded.
         joined = self.layout is Layout.DELTA and not self.memory.can_be_cut
@@ -256,10 +305,10 @@ class Checkpoints:
                 "is unchanged; run the cell again."
             ) from error
 
-    def save(self, branch: Branch, settled: Payload | None = None) -> int:
+    def save(self, branch: Branch, settled: Payload | None = None, *, exact: bool = False) -> int:
         """Store a checkpoint at a branch's end, unless there is one; returns the bytes stored.
 
-        `settled` is what `settle` just returned.
+        `settled` is what `settle` just returned; only what is `exact` goes to disk.
 
         Raises
         ------
@@ -279,7 +328,10 @@ class Checkpoints:
             payload = self.payloads.take(branch.sequence, start, end.next_position, settled)
         except (MemoryError, EvaluationError) as error:
             raise CheckpointError(f"no checkpoint after {end.stop:,} tokens: {error}") from error
-        self.tree.add(Node(parent, steps, payload))
+        node = Node(parent, steps, payload)
+        self.tree.add(node)
+        if exact and self.disk is not None:
+            self.disk.save(node)
         self.tree.evict()
         return payload.n_bytes
 

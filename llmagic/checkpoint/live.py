@@ -85,11 +85,13 @@ class Branches:
         No attention bytes move. What cannot be cut (windows, recurrent rows) is the base's, at
         its end: the caller restores the state that belongs to `position`.
         """
-        sequence = self._free.pop(0)
+        sequence = self._free[0]
         self._context.clear(sequence)
         if base is not None and stop > 0:
             self._context.copy(base.sequence, sequence, 0, position)
         branch = Branch(sequence, until(base.steps, stop) if base is not None else [])
+        # Taken only now: an interrupt before would have lost it for good.
+        self._free.remove(sequence)
         self._branches.append(branch)
         self.touch(branch)
         while len(self._branches) > self._count:

@@ -36,6 +36,11 @@ class Layout(enum.StrEnum):
     """Restoring is not exact; nothing is saved."""
 
 
+def has_state(memory: Memory, layout: Layout) -> bool:
+    """Whether checkpoints of a model have a state beside their rows."""
+    return layout is Layout.WHOLE or (layout is Layout.SPLIT and not memory.can_be_cut)
+
+
 @dataclass(frozen=True)
 class Payload:
     """Bytes of one checkpoint covering positions [start, stop)."""
@@ -103,16 +108,16 @@ class Payloads:
         n_swa = self.context.model.n_swa
         if not n_swa:
             return self.context.read(sequence, partial=True)
-        self.context.copy(sequence, self._scratch, max(0, stop - n_swa), stop)
         try:
+            self.context.copy(sequence, self._scratch, max(0, stop - n_swa), stop)
             return self.context.read(self._scratch, partial=True)
         finally:
             self.context.clear(self._scratch)
 
     def _rows(self, sequence: int, start: int, stop: int) -> Bytes:
         context, scratch = self.context, self._scratch
-        context.copy(sequence, scratch, start, stop)
         try:
+            context.copy(sequence, scratch, start, stop)
             rows = context.read(scratch)
             if self.layout is not Layout.SPLIT or self.memory.can_be_cut:
                 return rows
@@ -135,9 +140,11 @@ class Payloads:
         moved = 0
         for payload in payloads:
             if payload.rows is not None:
-                self._write(self._scratch, payload.rows, partial=False)
-                self.context.copy(self._scratch, sequence, payload.start, payload.stop)
-                self.context.clear(self._scratch)
+                try:
+                    self._write(self._scratch, payload.rows, partial=False)
+                    self.context.copy(self._scratch, sequence, payload.start, payload.stop)
+                finally:
+                    self.context.clear(self._scratch)
                 moved += payload.rows.nbytes
         if state is not None and state.state is not None:
             self.put_end(sequence, state)
@@ -150,14 +157,15 @@ class Payloads:
         Attention sums over cells in their order, in blocks; a window that slid to other cells
         than those it is restored into gives other last bits. So a sliding window is put back into
         place at every boundary, in cold runs, too, and both do the same arithmetic from there.
-        Returns the end that was put back; None for memory without a window.
+        Returns the end that was put back; None for memory without a window, and where restoring
+        is not exact.
 
         Raises
         ------
         CheckpointError
             llama.cpp refused; the sequence must be dropped.
         """
-        if not self.context.model.n_swa:
+        if not self.context.model.n_swa or self.layout is Layout.NONE:
             return None
         end = self.take_end(sequence, stop)
         self.put_end(sequence, end)
@@ -188,5 +196,4 @@ class Payloads:
 
     def _write(self, sequence: int, data: Bytes, *, partial: bool) -> None:
         if not self.context.write(sequence, data, partial=partial):
-            self.context.clear(self._scratch)
             raise CheckpointError(f"llama.cpp refused a state of {data.nbytes:,} bytes.")

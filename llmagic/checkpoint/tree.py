@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from llmagic.checkpoint.payload import Payload
+from llmagic.model.context import Bytes
 from llmagic.sequence import Step
 
 
@@ -91,6 +92,12 @@ class Tree:
             node.parent.children += 1
         self.n_bytes += node.payload.n_bytes
         self.touch(node)
+
+    def complete(self, node: Node, state: Bytes) -> None:
+        """Give a checkpoint whose rows alone were loaded its state."""
+        node.payload = replace(node.payload, state=state)
+        if node.key in self._nodes:
+            self.n_bytes += state.nbytes
 
     def touch(self, node: Node) -> None:
         """Mark a checkpoint and its ancestors as used now."""

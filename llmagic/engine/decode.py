@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from llmagic.checkpoint.payload import Payload
+from llmagic.checkpoint.payload import Layout, Payload
 from llmagic.engine.work import Work
 from llmagic.errors import EvaluationError
 from llmagic.events import Delta
@@ -43,6 +43,8 @@ class Decoder:
         self._sequence = sequence
         self._sampling = sampling
         self._back: tuple[int, Payload] | None = None
+        # Characters of the text up to each reply token; None where it ends inside a character.
+        self._ends: list[int | None] = []
         self.generated = Generated()
 
     def run(self, seed: int, room: int) -> Generated:
@@ -56,20 +58,21 @@ class Decoder:
         work, reply = self._work, self.generated
         with work.generated.running():
             stream = TextStream(self._sampling.stop)
+            sampler = Sampler(self._sampling, seed, self._vocabulary.n_tokens)
             try:
-                stop = self._draw(Sampler(self._sampling, seed), stream, room)
+                stop = self._draw(sampler, stream, room)
             finally:
                 self._say(stream.finish())
                 work.generated.count = len(reply.tokens)
             if stream.stopped:
-                self._drop_stop_text()
+                self._drop_stop_text(stream)
         work.generated.count = len(reply.tokens)
         end = work.branch.end
         assert end is not None
         step = self._sequence.reply_step(reply.tokens, end.key)
         if step is not None:
             work.branch.append(step)
-            work.save()
+            work.save(exact=end.key == self._sequence.steps[-1].key)
         reply.stop = stop
         return reply
 
@@ -90,6 +93,7 @@ class Decoder:
                 self._remember()
             self._evaluate(token, len(reply.tokens))
             reply.tokens.append(token)
+            self._ends.append(None if stream.inside_character else len(stream.text))
             work.stop_if_interrupted()
         return "length"
 
@@ -111,22 +115,23 @@ class Decoder:
 
     def _remember(self) -> None:
         checkpoints, n = self._work.checkpoints, len(self.generated.tokens)
-        if not checkpoints.can_cut:
+        if not checkpoints.can_cut and checkpoints.layout is not Layout.NONE:
             stop = self._sequence.n_positions + n
             end = checkpoints.payloads.take_end(self._work.branch.sequence, stop)
             self._back = (n, end)
 
-    def _drop_stop_text(self) -> None:
+    def _drop_stop_text(self, stream: TextStream) -> None:
         """Leave just the tokens whose text is shown; part of a token is tokenised by itself."""
-        reply, wanted = self.generated, self.generated.text.encode()
-        whole = size = 0
-        for token in reply.tokens:
-            piece = self._vocabulary.piece(token)
-            if not wanted.startswith(piece, size):
+        reply, size = self.generated, len(stream.text)
+        whole, shown = len(reply.tokens), 0
+        while whole:
+            end = self._ends[whole - 1]
+            if end is not None and end <= size:
+                shown = end
                 break
-            whole, size = whole + 1, size + len(piece)
-        rest = wanted[size:].decode("utf-8", "ignore")
-        tokens = reply.tokens[:whole] + self._vocabulary.tokenize(rest, special=False)
+            whole -= 1
+        rest = self._vocabulary.tokenize(stream.text[shown:], special=False)
+        tokens = reply.tokens[:whole] + rest
         for index in range(self._go_back(whole), len(tokens)):
             self._evaluate(tokens[index], index)
         reply.tokens = tokens

@@ -8,8 +8,11 @@ from pathlib import Path
 import psutil
 
 from llmagic.checkpoint.checkpoints import Checkpoints, Resumed
+from llmagic.checkpoint.disk import DiskTier
 from llmagic.checkpoint.fingerprint import fingerprint
-from llmagic.checkpoint.probe import Verdict, probe
+from llmagic.checkpoint.payload import Layout, has_state
+from llmagic.checkpoint.probe import Verdict
+from llmagic.checkpoint.verdicts import Record, recall
 from llmagic.engine.decode import Decoder, Generated
 from llmagic.engine.prefill import prefill
 from llmagic.engine.work import Listener, Work
@@ -22,12 +25,19 @@ from llmagic.model.loading import Model
 from llmagic.model.vision import Projector
 from llmagic.sequence import Sequence
 from llmagic.settings import Loading, Sampling
+from llmagic.store import Store
 
 N_BATCH = 512
 """Tokens evaluated at once, unless an image needs more."""
 
 SPARE_MEMORY = 256 << 20
 """Bytes of main memory a growing context leaves free."""
+
+NOT_EXACT = (
+    "restoring the state of this model is not exact, so no checkpoints are kept: a cell that does "
+    "not go on where the last one stopped evaluates the whole conversation again. "
+    "`llmagic check MODEL` says more."
+)
 
 
 @dataclass
@@ -54,6 +64,8 @@ class Engine:
     loading : Loading
     tell : callable
         Hears about the progress of loading.
+    store : Store, optional
+        Where checkpoints and image embeddings outlive the process.
 
     Raises
     ------
@@ -69,6 +81,7 @@ class Engine:
         template: str | None,
         loading: Loading,
         tell: Listener,
+        store: Store | None = None,
     ) -> None:
         self.loading = loading
         self.interrupt = InterruptFlag()
@@ -89,6 +102,7 @@ class Engine:
                     n_threads=loading.n_threads or physical_cores(),
                     image_tokens=loading.image_tokens,
                     budget=loading.image_budget,
+                    store=store,
                 )
                 n_batch = max(n_batch, self.projector.largest_indivisible())
                 tell(LoadingEvent("projector", 1.0))
@@ -103,24 +117,36 @@ class Engine:
                 kv_type=loading.kv_type,
                 n_threads=loading.n_threads,
             )
+            self._shape = shape
             self.context = Context(self.model, shape, self.interrupt)
-            scratch = self.n_branches + 1
-            self.verdict: Verdict = probe(self.context, self.model.memory, scratch=scratch)
+            self.template = template if template is not None else self.model.template
+            self.fingerprint = fingerprint(
+                self.model, self.projector, shape, loading, self.template or ""
+            )
+            self.record = Record(self.fingerprint)
+            self.verdict: Verdict = recall(
+                self.record, self.context, self.model.memory, scratch=self.n_branches + 1
+            )
         except BaseException:
             self.close()
             raise
-        self.template = template if template is not None else self.model.template
-        self.fingerprint = fingerprint(
-            self.model, self.projector, shape, loading, self.template or ""
-        )
+        self._warned = False
+        layout = self.verdict.layout
         self.checkpoints = Checkpoints(
             self.context,
             self.model.memory,
-            self.verdict.layout,
+            layout,
             budget=loading.memory_budget,
             n_sequences=self.n_branches,
             exact=loading.exact,
+            disk=self._disk(store, layout),
         )
+
+    def _disk(self, store: Store | None, layout: Layout) -> DiskTier | None:
+        if store is None:
+            return None
+        needs_state = has_state(self.model.memory, layout)
+        return DiskTier(store, layout, self.model.name, needs_state=needs_state)
 
     def close(self) -> None:
         """Free the context, the projector and the weights, in this order."""
@@ -152,6 +178,9 @@ class Engine:
                 f"{self.n_ctx_limit:,}. Shorten the conversation, or load the model with a larger "
                 "--ctx (n_ctx)."
             )
+        if not self.verdict.exact and not self._warned:
+            self._warned = True
+            tell(Notice(NOT_EXACT))
         with self.interrupt:
             room = min(room, self._make_room(sequence.n_tokens, sampling.max_tokens, tell))
             resumed = outcome.resumed = self.checkpoints.resume(sequence)
@@ -183,40 +212,63 @@ class Engine:
 
     def _make_room(self, n_tokens: int, n_reply: int, tell: Listener) -> int:
         """Let the context hold a prompt and its reply; returns the room left for the reply."""
+        if self.context is None:
+            self._use(self._shape)
         assert self.context is not None
         wanted = min(n_tokens + n_reply, self.n_ctx_limit)
         if wanted > self.context.n_ctx:
             try:
                 self._grow(wanted, tell)
-            except ContextFullError:
+            except ContextFullError as error:
                 if n_tokens >= self.context.n_ctx:
                     raise
+                left = self.context.n_ctx - n_tokens
+                tell(Notice(f"the reply has {left:,} tokens of room: {error}"))
         return self.context.n_ctx - n_tokens
 
     def _grow(self, n_tokens: int, tell: Listener) -> None:
+        """Double the context until it holds `n_tokens`; what it held is in the checkpoints.
+
+        Raises
+        ------
+        ContextFullError
+            There is no memory for it; the context is as large as before.
+        """
         assert self.context is not None
-        old = self.context.shape
-        n_ctx = self.context.n_ctx
+        held = n_ctx = self.context.n_ctx
         while n_ctx < n_tokens:
             n_ctx *= 2
         n_ctx = min(n_ctx, self.n_ctx_limit)
-        per_token = self.verdict.bytes_per_token
-        needed = int(per_token * (n_ctx - self.context.n_ctx)) + SPARE_MEMORY
+        needed = int(self.verdict.bytes_per_token * (n_ctx - held)) + SPARE_MEMORY
         available = psutil.virtual_memory().available
         if needed > available:
             raise ContextFullError(
-                f"the context must grow from {self.context.n_ctx:,} to {n_ctx:,} tokens, which "
-                f"takes {needed / 2**20:,.0f} MiB more, and {available / 2**20:,.0f} MiB are "
-                "free. Close something, shorten the conversation, or load the model with a "
-                "smaller cache type (--kv q8_0)."
+                f"the context must grow from {held:,} to {n_ctx:,} tokens, which takes "
+                f"{needed / 2**20:,.0f} MiB more, and {available / 2**20:,.0f} MiB are free. "
+                "Close something, shorten the conversation, or load the model with a smaller "
+                "cache type (--kv q8_0)."
             )
-        # The old one goes first: both together may not fit. Its branches are in the checkpoints.
-        self.context.close()
         try:
-            self.context = Context(self.model, replace(old, n_ctx=n_ctx), self.interrupt)
+            self._use(replace(self._shape, n_ctx=n_ctx))
         except ModelError as error:
-            self.context = Context(self.model, old, self.interrupt)
-            self.checkpoints.use(self.context)
-            raise ContextFullError(f"the context could not grow: {error}") from error
+            self._use(self._shape)
+            raise ContextFullError(
+                f"the context could not grow from {held:,} to {n_ctx:,} tokens: {error}"
+            ) from error
+        self._shape = replace(self._shape, n_ctx=n_ctx)
+        tell(Notice(f"the context grew to {n_ctx:,} tokens."))
+
+    def _use(self, shape: Shape) -> None:
+        """Go on in a new context; what was live in the old one must be stored.
+
+        Raises
+        ------
+        ModelError
+            It cannot be made, and there is no context then: the next turn tries again.
+        """
+        # The old one goes first: both together may not fit.
+        if self.context is not None:
+            self.context.close()
+            self.context = None
+        self.context = Context(self.model, shape, self.interrupt)
         self.checkpoints.use(self.context)
-        tell(Notice(f"the context grew to {self.context.n_ctx:,} tokens."))

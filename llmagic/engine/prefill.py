@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from llmagic.engine.work import Work
-from llmagic.errors import EvaluationError
+from llmagic.errors import EvaluationError, PromptError
 from llmagic.events import Encoding, Prefill
 from llmagic.model.vision import Embedding, Projector
 from llmagic.sequence import Boundary, Media, Sequence, Step, scattered
@@ -20,12 +20,21 @@ def prefill(work: Work, projector: Projector | None, sequence: Sequence) -> bool
     ------
     Interrupted, EvaluationError
         The branch holds the steps that are whole; the one in the making must be undone.
+    PromptError
+        The sequence ends with an image.
     """
+    if isinstance(sequence.spans[-1], Media):
+        # llama.cpp gives no logits for an image, and ends the process when they are sampled from.
+        raise PromptError(
+            "expected text after the last image, and the chat template writes none there. Write "
+            "something after it, or use a template that ends with a generation prompt."
+        )
     end = work.branch.end
     key = end.key if end is not None else sequence.root
     if len(work.checkpoints.branches) > 1:
         key = scattered(key)
     steps = sequence.steps_after(work.branch.n_tokens, key)
+    canonical = {step.key for step in sequence.steps}
     embeddings = _encode(work, projector, steps)
     total = sum(step.n_tokens for step in steps)
     work.context.watch_interrupt(True)
@@ -40,7 +49,7 @@ def prefill(work: Work, projector: Projector | None, sequence: Sequence) -> bool
             work.evaluated.count += step.n_tokens
             work.evaluated_images += step.boundary is Boundary.IMAGE
             if step.boundary is not None:
-                work.save()
+                work.save(exact=step.key in canonical)
             work.stop_if_interrupted()
     finally:
         work.context.watch_interrupt(False)

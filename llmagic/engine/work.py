@@ -72,8 +72,10 @@ class Work:
                 if not self.checkpoints.branches.drop_oldest(keep=self.branch):
                     raise
 
-    def save(self) -> None:
+    def save(self, *, exact: bool) -> None:
         """At a boundary: store a checkpoint. That it fails costs a notice, not the cell.
+
+        `exact`: an evaluation from nothing would have come here in the same pieces.
 
         Raises
         ------
@@ -83,7 +85,7 @@ class Work:
         with self.saved.running():
             settled = self.checkpoints.settle(self.branch)
             try:
-                self.saved.count += self.checkpoints.save(self.branch, settled)
+                self.saved.count += self.checkpoints.save(self.branch, settled, exact=exact)
             except CheckpointError as error:
                 self.tell(Notice(str(error)))
 

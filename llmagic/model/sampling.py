@@ -19,9 +19,11 @@ class Sampler:
     sampling : Sampling
     seed : int
         Seed of the draw (32 bit); `sampling.seed` is not looked at.
+    n_vocab : int
+        Tokens in the vocabulary.
     """
 
-    def __init__(self, sampling: Sampling, seed: int) -> None:
+    def __init__(self, sampling: Sampling, seed: int, n_vocab: int) -> None:
         parameters = llama.llama_sampler_chain_default_params()
         parameters.no_perf = True
         chain = llama.llama_sampler_chain_init(parameters)
@@ -30,7 +32,7 @@ class Sampler:
         if sampling.repeat_penalty != 1.0:
             self._add(
                 llama.llama_sampler_init_penalties(
-                    sampling.repeat_last_n, sampling.repeat_penalty, 0.0, 0.0
+                    n_vocab, sampling.repeat_last_n, sampling.repeat_penalty, 0.0, 0.0
                 )
             )
         if sampling.temperature <= 0:
@@ -98,8 +100,13 @@ class TextStream:
         """Whether the last token may turn out to be part of a stop text."""
         if not self._stop:
             return False
+        return self.inside_character or self.held_from() < len(self.text)
+
+    @property
+    def inside_character(self) -> bool:
+        """Whether the bytes so far end with a part of a character."""
         pending, _ = self._decoder.getstate()
-        return bool(pending) or self.held_from() < len(self.text)
+        return bool(pending)
 
     def _find_stop(self, start: int) -> int | None:
         found = [at for stop in self._stop if (at := self.text.find(stop, start)) >= 0]

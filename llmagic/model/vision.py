@@ -18,10 +18,11 @@ import numpy.typing as npt
 from llmagic.errors import EvaluationError, ImageError, ProjectorError
 from llmagic.model.context import Context
 from llmagic.model.gguf import Header, read_header
-from llmagic.model.library import LOG, llama, mtmd
+from llmagic.model.library import LOG, llama, mtmd, version
 from llmagic.model.loading import Model
 from llmagic.prompt.images import Picture
 from llmagic.sequence import Boundary, Media, Span, Text
+from llmagic.store import Kind, Store
 
 Embedding = npt.NDArray[np.float32]
 
@@ -67,7 +68,9 @@ class Projector:
     image_tokens : int
         Most tokens for one image, 0 for the projector's own limit.
     budget : int
-        Bytes of embeddings kept.
+        Bytes of embeddings kept in memory.
+    store : Store, optional
+        Where embeddings outlive the process.
 
     Raises
     ------
@@ -78,7 +81,14 @@ class Projector:
     """
 
     def __init__(
-        self, model: Model, path: Path, *, n_threads: int, image_tokens: int = 0, budget: int
+        self,
+        model: Model,
+        path: Path,
+        *,
+        n_threads: int,
+        image_tokens: int = 0,
+        budget: int,
+        store: Store | None = None,
     ) -> None:
         self.header: Header = read_header(path)
         kind = str(
@@ -115,7 +125,8 @@ class Projector:
             raise ProjectorError(f"expected a vision projector, and {str(path)!r} takes no images.")
         self._n_embd = model.n_embd
         self._callback = mtmd.mtmd_helper_post_decode_callback()
-        settings = f"{image_tokens}".encode()
+        self._store = store
+        settings = f"{image_tokens} {version()}".encode()
         self.digest = hashlib.blake2b(self.header.digest + settings, digest_size=16).digest()
         self._placed: dict[bytes, tuple[Span, ...]] = {}
         self._embeddings: OrderedDict[bytes, Embedding] = OrderedDict()
@@ -215,7 +226,9 @@ class Projector:
 
     def is_encoded(self, media: Media) -> bool:
         """Whether the embedding is at hand."""
-        return media.digest in self._embeddings
+        if media.digest in self._embeddings:
+            return True
+        return self._store is not None and self._store.has(Kind.EMBEDDING, media.digest)
 
     def encode(self, media: Media) -> tuple[Embedding, bool]:
         """The image's embedding, (n_tokens, n_embd) float32, and whether the encoder ran for it.
@@ -228,9 +241,9 @@ class Projector:
             llama.cpp failed to encode it.
         """
         shape = (media.n_tokens, self._n_embd)
-        known = self._embeddings.get(media.digest)
-        if known is not None and known.shape == shape:
-            self._embeddings.move_to_end(media.digest)
+        known = self._known(media)
+        if known is not None and known.shape == shape and known.dtype == np.float32:
+            self._keep(media, known)
             return known, False
         slot = _slot(media)
         if not slot.has_pixels:
@@ -248,8 +261,14 @@ class Projector:
                 )
         output = mtmd.mtmd_get_output_embd(self._pointer)
         embedding: Embedding = np.ctypeslib.as_array(output, shape=shape).copy()
-        self._embeddings[media.digest] = embedding
-        self._evict()
+        self._keep(media, embedding)
+        if self._store is not None:
+            self._store.put(
+                Kind.EMBEDDING,
+                media.digest,
+                arrays={"embedding": embedding},
+                meta={"projector": self.name},
+            )
         slot.keep(mtmd.mtmd_input_chunk_get_placeholder(slot.chunk))
         slot.has_pixels = False
         return embedding, True
@@ -262,7 +281,16 @@ class Projector:
     def cached_bytes(self) -> int:
         return sum(embedding.nbytes for embedding in self._embeddings.values())
 
-    def _evict(self) -> None:
+    def _known(self, media: Media) -> Embedding | None:
+        known = self._embeddings.get(media.digest)
+        if known is None and self._store is not None:
+            entry = self._store.get(Kind.EMBEDDING, media.digest)
+            known = None if entry is None else entry.arrays.get("embedding")
+        return known
+
+    def _keep(self, media: Media, embedding: Embedding) -> None:
+        self._embeddings[media.digest] = embedding
+        self._embeddings.move_to_end(media.digest)
         while len(self._embeddings) > 1 and self.cached_bytes > self._budget:
             self._embeddings.popitem(last=False)
 

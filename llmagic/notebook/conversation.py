@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llmagic.notebook.request import Request
 
 if TYPE_CHECKING:
+    from llmagic.prompt.parts import ReplyPart
     from llmagic.session import Turn
 
 
@@ -47,6 +49,8 @@ class Conversation:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self._draws: Counter[str | None] = Counter()
+        self._model: Hashable = None
+        self._replies: dict[tuple[str, Hashable], ReplyPart] = {}
 
     @property
     def last(self) -> Turn | None:
@@ -79,6 +83,31 @@ class Conversation:
             moved = replace(entry.turn, parent=self.last, system=inherited)
             self.entries.append(replace(entry, turn=moved))
 
+    def use_model(self, model: Hashable, tokenize: Callable[[str], Iterable[int]]) -> None:
+        """Let another model read the replies that stand there: as its own tokens.
+
+        Parameters
+        ----------
+        model : hashable
+            Names the model's vocabulary; the one in use already changes nothing, and coming back
+            to one gives its tokens back as they were generated.
+        tokenize : callable
+            Its tokens for a text.
+        """
+        old, self._model = self._model, model
+        if old in (None, model):
+            return
+        entries, self.entries = self.entries, []
+        for entry in entries:
+            turn = entry.turn
+            self._replies[turn.id, old] = turn.reply
+            known = self._replies.get((turn.id, model))
+            # Not the control tokens of the model that wrote it: those are no text elsewhere.
+            foreign = replace(turn.reply, text=turn.text, tokens=tuple(tokenize(turn.text)))
+            reply = known or foreign
+            turn = replace(turn, parent=self.last, reply=reply)
+            self.entries.append(replace(entry, turn=turn))
+
     def seed(self, request: Request, base: object) -> int:
         """A seed for the next `--resample` of a cell, the same in every kernel.
 
@@ -107,6 +136,7 @@ class Conversation:
     def clear(self) -> None:
         """Forget all turns."""
         self.entries.clear()
+        self._replies.clear()
         self._draws.clear()
 
     def _span(self, request: Request) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,10 +134,10 @@ class LLMagic(Magics, Defaults):
             raise NoModelError(NO_MODEL)
         parts = parts_of(self.shell, text, given.image, expressions=not given.no_interpolate)
         request = current_request(self.shell)
-        place = self.conversation.place(request, system=given.system)
         screen = display.screen_for(self.shell, request, stream=not given.no_stream)
         try:
             session = self._session_for(given.model, screen.event)
+            place = self.conversation.place(request, system=given.system)
             turn = session.ask(
                 parts,
                 after=place.after,
@@ -194,6 +195,9 @@ class LLMagic(Magics, Defaults):
         )
         self.close()
         self._session, self._loaded = session, wanted
+        vocabulary = session.engine.model.vocabulary
+        tokenize = partial(vocabulary.tokenize, special=False)
+        self.conversation.use_model(wanted[0], tokenize)
         return session
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmagic.notebook.conversation import Conversation
@@ -59,7 +60,7 @@ def status_rows(status: Mapping[str, Any] | None, conversation: Conversation) ->
         if isinstance(value, Mapping):
             text = ", ".join(f"{key} {_amount(key, item)}" for key, item in value.items())
         else:
-            text = "none" if value is None else str(value)
+            text = "none" if value is None else _from_home(str(value))
         rows.append((name, text))
     return rows
 
@@ -72,7 +73,7 @@ def history_rows(conversation: Conversation) -> list[Row]:
     for index, entry in enumerate(conversation.entries):
         turn = entry.turn
         images = sum(isinstance(part, ImagePart) for part in turn.parts)
-        asked = " ".join(part.text for part in turn.parts if not isinstance(part, ImagePart))
+        asked = "".join("▢" if isinstance(part, ImagePart) else part.text for part in turn.parts)
         generated = turn.usage["generated"]
         rows.append(
             (
@@ -101,6 +102,11 @@ def usage_rows(turn: Turn) -> list[Row]:
 def _short(text: str, width: int = 40) -> str:
     text = " ".join(text.split())
     return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _from_home(path: str) -> str:
+    home = str(Path.home())
+    return f"~{path.removeprefix(home)}" if path.startswith(f"{home}/") else path
 
 
 def _amount(name: str, value: object) -> str:

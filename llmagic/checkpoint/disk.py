@@ -1,0 +1,135 @@
+"""The third tier: checkpoints as files, one each, found by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llmagic.checkpoint.payload import Layout, Payload
+from llmagic.checkpoint.tree import Node, Tree
+from llmagic.model.context import Bytes
+from llmagic.sequence import Step
+from llmagic.store import Kind, Store
+
+QUEUE_BYTES = 256 << 20
+"""Bytes waiting to be written, at most; they are part of the memory budget."""
+
+
+class DiskTier:
+    """Checkpoints of one model in a store.
+
+    Rows and state are two files, since a chain needs the rows of all and the state of the last.
+    There is no index: a checkpoint's name is the key of its last step, so the wanted sequence
+    says which files to look for. Only checkpoints that are exact are written, since nobody would
+    look for another.
+
+    Parameters
+    ----------
+    store : Store
+    layout : Layout
+        A file in another layout is a miss.
+    model : str
+        Name of the model, for people who look into the store.
+    needs_state : bool
+        Whether a checkpoint of this model has a state beside its rows.
+    """
+
+    def __init__(self, store: Store, layout: Layout, model: str, *, needs_state: bool) -> None:
+        self._store = store
+        self._needs_state = needs_state
+        self._layout = layout
+        self._model = model
+
+    def save(self, node: Node) -> None:
+        """Write a checkpoint behind the cell's back."""
+        payload, last = node.payload, node.steps[-1]
+        if payload.state is not None and not self._store.has(Kind.STATE, node.key):
+            self._store.put(
+                Kind.STATE,
+                node.key,
+                arrays={"state": payload.state},
+                meta={"layout": self._layout.value, "model": self._model},
+            )
+        if self._store.has(Kind.CHECKPOINT, node.key):
+            return
+        self._store.put(
+            Kind.CHECKPOINT,
+            node.key,
+            arrays={} if payload.rows is None else {"rows": payload.rows},
+            meta={
+                "layout": self._layout.value,
+                "start": str(payload.start),
+                "stop": str(payload.stop),
+                "tokens": str(last.stop),
+                "boundary": str(last.boundary or ""),
+                "model": self._model,
+            },
+            parent=node.parent.key if node.parent is not None else None,
+        )
+
+    def has(self, key: bytes) -> bool:
+        """Whether one could resume at this key (its files may still turn out to be damaged)."""
+        found = self._store.has(Kind.CHECKPOINT, key)
+        return found and (not self._needs_state or self.has_state(key))
+
+    def has_state(self, key: bytes) -> bool:
+        """Whether there is a state for this key."""
+        return self._store.has(Kind.STATE, key)
+
+    def state(self, key: bytes) -> Bytes | None:
+        """The state at the end of a checkpoint; None when it is missing or damaged."""
+        entry = self._store.get(Kind.STATE, key)
+        if entry is None or entry.meta.get("layout") != self._layout.value:
+            return None
+        return entry.arrays.get("state")
+
+    def fetch(self, steps: Sequence[Step], index: int, tree: Tree) -> Node | None:
+        """Bring the checkpoint at the end of `steps[index]` into the tree, with what it needs.
+
+        States stay on disk until one resumes there: of a whole chain only the last is needed.
+
+        Returns None, and leaves the tree as it was but for whole ancestors, when a file of the
+        chain is missing or damaged.
+        """
+        places = {step.key: at for at, step in enumerate(steps[: index + 1])}
+        missing: list[int] = []
+        parent: Node | None = None
+        at: int | None = index
+        while at is not None:
+            parent = tree.at(steps[at].key)
+            if parent is not None:
+                break
+            missing.append(at)
+            meta = self._store.meta(Kind.CHECKPOINT, steps[at].key)
+            if meta is None:
+                return None
+            name = meta.get("parent", "")
+            at = places.get(bytes.fromhex(name)) if name else None
+            if name and at is None:
+                return None
+        begin = places[parent.key] + 1 if parent is not None else 0
+        for at in reversed(missing):
+            payload = self._read(steps[at], steps[begin].position)
+            if payload is None:
+                return None
+            parent = Node(parent, tuple(steps[begin : at + 1]), payload)
+            tree.add(parent)
+            begin = at + 1
+        return parent
+
+    def _read(self, step: Step, start: int) -> Payload | None:
+        entry = self._store.get(Kind.CHECKPOINT, step.key)
+        if entry is None:
+            return None
+        meta = entry.meta
+        if self._layout is Layout.WHOLE:
+            start = 0
+        # A hash finds, a comparison decides.
+        wanted = {
+            "layout": self._layout.value,
+            "start": str(start),
+            "stop": str(step.next_position),
+            "tokens": str(step.stop),
+        }
+        if any(meta.get(name) != value for name, value in wanted.items()):
+            return None
+        return Payload(start, step.next_position, entry.arrays.get("rows"), None)

@@ -1,0 +1,186 @@
+"""Is restoring exact for this model? The probe's question, asked longer and with images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmagic.checkpoint.payload import Layout, Payloads
+from llmagic.checkpoint.probe import ONLY_WHOLE, Story, Verdict
+from llmagic.checkpoint.trial import Trial
+from llmagic.checkpoint.verdicts import probed
+from llmagic.engine.engine import Engine
+from llmagic.model.library import version
+from llmagic.model.vision import Projector
+from llmagic.prompt.images import Picture
+from llmagic.sequence import Boundary, Media, Sequence, Span, Text
+from llmagic.settings import Loading
+
+VERSION = 1
+N_CTX = 8192
+PAST_WINDOW = 64
+SIZES = ((96, 96), (160, 96), (224, 224))
+"""Pictures in a story, width and height (px)."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to look.
+
+    Attributes
+    ----------
+    rounds : int
+        Stories, each of other random tokens and pictures.
+    n_tokens : int
+        Text tokens of a story, beside those it takes to fill a sliding window.
+    """
+
+    rounds: int = 2
+    n_tokens: int = 256
+
+
+def check(
+    path: Path, projector: Path | None, loading: Loading, effort: Effort | None = None
+) -> dict[str, Any]:
+    """Load a model, restore it in every way the lookup does, and report (docs/check.md).
+
+    The verdict is remembered: the model is loaded with it from then on.
+
+    Raises
+    ------
+    ModelError
+        One of the files cannot be used.
+    """
+    effort = effort or Effort()
+    loading = replace(loading, n_ctx_start=N_CTX)
+    engine = Engine(path, projector, template=None, loading=loading, tell=lambda _: None)
+    try:
+        assert engine.context is not None
+        stories = list(_stories(engine, effort))
+        scratch = engine.n_branches + 1
+        verdict = probed(
+            engine.record,
+            engine.context,
+            engine.model.memory,
+            scratch=scratch,
+            stories=stories,
+            projector=engine.projector,
+            daring=True,
+        )
+        layout = verdict.layout if verdict.exact else Layout.WHOLE
+        payloads = Payloads(engine.context, engine.model.memory, layout, scratch)
+        trial = Trial(payloads, scratch, engine.projector)
+        sensitive = all(trial.depends(story, other) for story, other in stories if other)
+        return _report(engine, verdict, stories, sensitive)
+    finally:
+        engine.close()
+
+
+def _report(
+    engine: Engine, verdict: Verdict, stories: list[Story], sensitive: bool
+) -> dict[str, Any]:
+    model, longest = engine.model, max(story.n_tokens for story, _ in stories)
+    architecture = model.header.architecture
+    return {
+        "version": VERSION,
+        "model": model.name,
+        "path": str(model.header.path),
+        "architecture": architecture,
+        "memory": model.memory.value,
+        "window": model.n_swa,
+        "kv_type": engine.loading.kv_type,
+        "layout": verdict.layout.value,
+        # Equal logits say nothing of a model whose logits do not depend on what was restored.
+        "exact": verdict.exact and sensitive,
+        "sensitive": sensitive,
+        "bytes_per_token": verdict.bytes_per_token,
+        "state_bytes": verdict.state_bytes,
+        "refused": [{"layout": layout, "reason": reason} for layout, reason in verdict.refused],
+        "never_tried": ONLY_WHOLE.get(architecture),
+        "rounds": len(stories),
+        "tokens": longest,
+        "past_window": bool(model.n_swa and longest > model.n_swa + PAST_WINDOW),
+        "images": _images(engine.projector, stories),
+        "ms": round(verdict.seconds * 1000, 1),
+        "llama_cpp": version(),
+    }
+
+
+def _images(projector: Projector | None, stories: list[Story]) -> dict[str, Any] | None:
+    if projector is None:
+        return None
+    spans = [span for story, _ in stories for span in story.spans if isinstance(span, Media)]
+    return {
+        "projector": projector.name,
+        "count": sum(span.boundary is Boundary.IMAGE for span in spans),
+        "tokens": sum(span.n_tokens for span in spans),
+        "positions": sum(span.n_positions for span in spans),
+    }
+
+
+def _stories(engine: Engine, effort: Effort) -> Iterator[Story]:
+    """Random stories, each with another one of the same form."""
+    assert engine.context is not None
+    n_vocab, n_swa = engine.model.vocabulary.n_tokens, engine.model.n_swa
+    room = engine.context.n_ctx * 3 // 4
+    for number in range(effort.rounds):
+        first, n_tokens = n_swa + PAST_WINDOW if n_swa else 0, effort.n_tokens
+        while True:
+            pair = [
+                _story(np.random.default_rng((number, which)), n_vocab, n_tokens, first, engine)
+                for which in range(2)
+            ]
+            if pair[0].n_tokens <= room or (not first and n_tokens < 32):
+                break
+            # A small context, or a long window: what fits is tried.
+            surplus = pair[0].n_tokens - room
+            first, n_tokens = (max(first - surplus, 0), n_tokens) if first else (0, n_tokens // 2)
+        yield pair[0], pair[1]
+
+
+def _story(
+    generator: np.random.Generator, n_vocab: int, n_tokens: int, first: int, engine: Engine
+) -> Sequence:
+    """A system prompt, pictures alone and side by side, questions, replies, one token more."""
+
+    def text(n: int, boundary: Boundary | None = None) -> Text:
+        tokens = tuple(generator.integers(0, n_vocab, max(n, 1)).tolist())
+        return Text(tokens, reply=boundary is Boundary.REPLY, boundary=boundary)
+
+    def images() -> tuple[tuple[Span, ...], ...]:
+        if engine.projector is None:
+            return ((), (), ())
+        one, two, three = (engine.projector.place(_picture(generator, *size)) for size in SIZES)
+        return one, two, three
+
+    one, two, three = images()
+    part = n_tokens // 8
+    return Sequence(
+        (
+            text(first + 2 * part, Boundary.SYSTEM),
+            *one,
+            text(part, Boundary.USER),
+            text(4),
+            text(min(part, 8), Boundary.REPLY),
+            text(3),
+            *two,
+            *three,
+            text(3 * part, Boundary.USER),
+            text(4),
+            text(1, Boundary.REPLY),
+            *one,
+            text(part, Boundary.USER),
+            text(5),
+        )
+    )
+
+
+def _picture(generator: np.random.Generator, width: int, height: int) -> Picture:
+    # Coarse noise: the encoders resize, and fine noise would all become the same grey.
+    blocks = generator.integers(0, 256, (height // 16, width // 16, 3), np.uint8)
+    pixels = blocks.repeat(16, axis=0).repeat(16, axis=1)
+    return Picture(width, height, pixels.tobytes())

@@ -1,0 +1,9 @@
+"""The disk tier: content-addressed files that outlive the kernel (DESIGN D12)."""
+
+from __future__ import annotations
+
+from llmagic.store.container import Entry, Header, Kind
+from llmagic.store.folder import Record, root
+from llmagic.store.store import DEFAULT_BUDGET, Store, Usage
+
+__all__ = ["DEFAULT_BUDGET", "Entry", "Header", "Kind", "Record", "Store", "Usage", "root"]

@@ -1,0 +1,241 @@
+"""`llmagic cache ls|verify|prune|clear`: what is in the store, whether it is good, less of it.
+
+The exit status is 0 only when all is well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from llmagic.store.container import Kind
+from llmagic.store.folder import Folder, Record, root
+from llmagic.store.store import DEFAULT_BUDGET
+from llmagic.store.upkeep import Removed, Selection, clear, prune, verify
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_BAR = 30
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the actions; each sets `run`, a function from arguments to exit status."""
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
+    for run, summary in (
+        (_ls, "list the entries, the most recently used first"),
+        (_verify, "read every byte; report and remove what is damaged or of no use"),
+        (_prune, "remove leftovers, what is over the budget, and what is selected"),
+        (_clear, "remove what is selected, or everything"),
+    ):
+        action = actions.add_parser(run.__name__[1:], help=summary, description=summary)
+        action.set_defaults(run=run)
+        action.add_argument(
+            "--store", type=Path, metavar="FOLDER", help="default: LLMAGIC_STORE or the cache"
+        )
+        action.add_argument("--json", action="store_true", help="print one JSON object")
+        if run is not _verify:
+            _add_selection(action)
+        if run is _prune:
+            action.add_argument(
+                "--budget",
+                type=_size,
+                default=DEFAULT_BUDGET,
+                metavar="SIZE",
+                help="bytes that may stay, e.g. 5G (default: 10G)",
+            )
+
+
+def _add_selection(action: argparse.ArgumentParser) -> None:
+    group = action.add_argument_group("selection")
+    group.add_argument(
+        "--kind", type=Kind, choices=[*Kind], action="append", help="repeatable", metavar="KIND"
+    )
+    group.add_argument("--model", metavar="TEXT", help="part of the model's name")
+    group.add_argument("--notebook", metavar="TEXT", help="part of the notebook's name")
+    group.add_argument(
+        "--older-than", type=_age, default=0.0, metavar="AGE", help="not used for, e.g. 7d, 12h"
+    )
+    group.add_argument(
+        "--larger-than", type=_size, default=0, metavar="SIZE", help="e.g. 10M, 1.5G"
+    )
+
+
+def _age(text: str) -> float:
+    return _quantity(text, _SECONDS, "an age such as 7d, 12h or 30m")
+
+
+def _size(text: str) -> int:
+    return int(_quantity(text.upper().removesuffix("B").removesuffix("I"), _BYTES, "10M or 1.5G"))
+
+
+def _quantity(text: str, units: dict[str, int], expected: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]?)", text.strip())
+    if found is None or found[2] not in units:
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+    return float(found[1]) * units[found[2]]
+
+
+def _folder(arguments: argparse.Namespace) -> Folder:
+    return Folder((arguments.store or root()).expanduser())
+
+
+def _selection(arguments: argparse.Namespace) -> Selection:
+    return Selection(
+        kinds=tuple(arguments.kind or ()),
+        model=arguments.model,
+        notebook=arguments.notebook,
+        older=arguments.older_than,
+        larger=arguments.larger_than,
+    )
+
+
+# --- the actions ----------------------------------------------------------------------------------
+
+
+def _ls(arguments: argparse.Namespace) -> int:
+    folder = _folder(arguments)
+    found = sorted(_selection(arguments).of(folder), key=lambda each: -each[0].used)
+    if arguments.json:
+        entries = [_described(record) | {"labels": meta} for record, meta in found]
+        _print_json(folder, files=len(found), bytes=_total(found), entries=entries)
+        return 0
+    now = time.time()
+    for record, meta in found:
+        labels = "  ".join(filter(None, (meta.get("model"), meta.get("notebook"))))
+        age = _ago(now - record.used / 1e9)
+        size = _human(record.n_bytes)
+        print(f"{record.kind:<12}{record.name.hex()[:16]:<18}{size:>10}{age:>6}  {labels}")
+    for kind in Kind:
+        of_kind = [each for each in found if each[0].kind is kind]
+        if of_kind:
+            print(f"{len(of_kind):,} {kind}, {_human(_total(of_kind))}")
+    print(f"{len(found):,} entries, {_human(_total(found))} in {folder.path}")
+    return 0
+
+
+def _total(found: Iterable[tuple[Record, object]]) -> int:
+    return sum(record.n_bytes for record, _ in found)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    folder = _folder(arguments)
+    with _Progress() as progress:
+        report = verify(folder, progress.show)
+    if arguments.json:
+        _print_json(
+            folder,
+            ok=report.is_well,
+            files=report.files,
+            bytes=report.n_bytes,
+            damaged=[_described(record) | {"reason": why} for record, why in report.damaged],
+            orphans=[_described(record) for record in report.orphans],
+            unreadable=[_described(record) | {"reason": why} for record, why in report.unreadable],
+            stuck=[_described(record) for record in report.stuck],
+            temporaries=report.temporaries,
+        )
+        return 0 if report.is_well else 1
+    stuck = set(report.stuck)
+    lines = [("damaged", record, why) for record, why in report.damaged]
+    lines += [("orphan", record, "what it stands on is missing") for record in report.orphans]
+    lines += [("unreadable", record, why) for record, why in report.unreadable]
+    for what, record, why in lines:
+        stays = "unreadable" in what or record in stuck
+        done = "still there" if stays else "removed"
+        print(f"{what}, {done}: {folder.file(record.kind, record.name)} ({why})")
+    if report.temporaries:
+        print(f"{report.temporaries:,} unfinished files removed")
+    print(f"{report.files:,} good entries, {_human(report.n_bytes)} in {folder.path}")
+    return 0 if report.is_well else 1
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    folder = _folder(arguments)
+    return _removed(arguments, folder, prune(folder, _selection(arguments), arguments.budget))
+
+
+def _clear(arguments: argparse.Namespace) -> int:
+    folder = _folder(arguments)
+    return _removed(arguments, folder, clear(folder, _selection(arguments)))
+
+
+def _removed(arguments: argparse.Namespace, folder: Folder, removed: Removed) -> int:
+    status = 1 if removed.stuck else 0
+    if arguments.json:
+        _print_json(
+            folder,
+            ok=not status,
+            files=removed.files,
+            bytes=removed.n_bytes,
+            kept=removed.kept,
+            stuck=removed.stuck,
+            temporaries=removed.temporaries,
+        )
+        return status
+    if removed.temporaries:
+        print(f"{removed.temporaries:,} unfinished files removed")
+    if removed.kept:
+        print(f"{removed.kept:,} checkpoints stay because others stand on them")
+    if removed.stuck:
+        print(f"{removed.stuck:,} entries could not be removed from {folder.path}")
+    print(f"{removed.files:,} entries removed, {_human(removed.n_bytes)}")
+    return status
+
+
+# --- showing --------------------------------------------------------------------------------------
+
+
+def _described(record: Record) -> dict[str, object]:
+    return {
+        "kind": str(record.kind),
+        "name": record.name.hex(),
+        "bytes": record.n_bytes,
+        "used": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.used / 1e9)),
+    }
+
+
+def _print_json(folder: Folder, **values: object) -> None:
+    print(json.dumps({"store": str(folder.path), **values}, indent=2))
+
+
+def _human(n_bytes: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if n_bytes < 1024:
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1024
+    return f"{n_bytes:.1f} TiB"
+
+
+def _ago(seconds: float) -> str:
+    for unit in ("w", "d", "h", "m"):
+        if seconds >= _SECONDS[unit]:
+            return f"{seconds / _SECONDS[unit]:.0f}{unit}"
+    return f"{max(0.0, seconds):.0f}s"
+
+
+class _Progress:
+    """A bar on a terminal, nothing anywhere else."""
+
+    def __init__(self) -> None:
+        self._on = sys.stderr.isatty()
+        self._shown = ""
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            print("\r" + " " * len(self._shown) + "\r", end="", file=sys.stderr, flush=True)
+
+    def show(self, done: int, total: int) -> None:
+        if not self._on:
+            return
+        full = _BAR * done // max(1, total)
+        line = f"[{'#' * full}{'.' * (_BAR - full)}] {_human(done)} of {_human(total)}"
+        if line != self._shown:
+            print("\r" + line.ljust(len(self._shown)), end="", file=sys.stderr, flush=True)
+            self._shown = line

@@ -1,0 +1,102 @@
+"""Keep the store within its budget of bytes: least recently used leaves go first."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from llmagic.store.container import DamagedError, Kind
+from llmagic.store.folder import Folder, Record
+
+Id = tuple[Kind, bytes]
+
+
+class Evicted(NamedTuple):
+    """Bytes that are left of all entries, and what was removed."""
+
+    left: int
+    files: int = 0
+    n_bytes: int = 0
+
+
+class Parents:
+    """Which checkpoint stands on which, read from the headers once for each file."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._known: dict[Id, tuple[int, int, bytes | None]] = {}
+
+    def of(self, records: Iterable[Record]) -> dict[Id, Id]:
+        """From entries to their parents; entries without one are left out.
+
+        A damaged file has no parent any more: reading it removed it.
+        """
+        known: dict[Id, tuple[int, int, bytes | None]] = {}
+        for record in records:
+            if record.kind is not Kind.CHECKPOINT:
+                continue
+            key = (record.kind, record.name)
+            before = self._known.get(key)
+            if before is not None and before[:2] == (record.inode, record.n_bytes):
+                known[key] = before
+                continue
+            try:
+                parent = self._folder.header(*key).parent
+            except (OSError, DamagedError):
+                continue
+            known[key] = (record.inode, record.n_bytes, parent)
+        self._known = known
+        return {key: (key[0], each[2]) for key, each in known.items() if each[2] is not None}
+
+
+def evict(
+    folder: Folder, parents: Parents, budget: int, *, keep: Id | None = None
+) -> Evicted | None:
+    """Remove entries until the store is within its budget.
+
+    A checkpoint goes only when nothing stands on it. A few more go than must, so that this is not
+    done again for every new entry; but `keep`, the newest, only if it must.
+
+    Returns None where another process is at it already.
+    """
+    with folder.lock(exclusive=True, seconds=1.0) as mine:
+        if not mine:
+            return None
+        records = {(each.kind, each.name): each for each in folder.records()}
+        total = sum(each.n_bytes for each in records.values())
+        if total <= budget:
+            return Evicted(total)
+        above = parents.of(records.values())
+        children = Counter(parent for key, parent in above.items() if key in records)
+        heap = [(each.used, key[0], key[1]) for key, each in records.items() if not children[key]]
+        heapq.heapify(heap)
+        files, before = 0, total
+        while heap and total > budget - budget // 32:
+            _, kind, name = heapq.heappop(heap)
+            key = (kind, name)
+            if key == keep and total <= budget:
+                continue
+            record = records[key]
+            if _was_used(folder, record) or not folder.remove(kind, name):
+                continue
+            total -= record.n_bytes
+            files += 1
+            parent = above.get(key)
+            if parent is None:
+                continue
+            children[parent] -= 1
+            if parent in records and not children[parent]:
+                heapq.heappush(heap, (records[parent].used, parent[0], parent[1]))
+        return Evicted(total, files, before - total)
+
+
+def _was_used(folder: Folder, record: Record) -> bool:
+    """Whether somebody used, replaced or removed an entry since it was listed."""
+    try:
+        stat = os.stat(folder.file(record.kind, record.name))
+    except OSError:
+        return False
+    return stat.st_mtime_ns != record.used

@@ -1,0 +1,229 @@
+"""One thread that writes what is put into the store, behind the caller's back.
+
+It lives while there is something to write. Its queue is bounded in bytes; whoever puts never waits:
+what does not fit is refused.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmagic.store.container import DamagedError, Kind, pack
+from llmagic.store.eviction import Parents, evict
+from llmagic.store.files import AbandonedError
+from llmagic.store.folder import Folder
+
+EXIT_SECONDS = 5.0
+"""How long an interpreter that exits waits for the queue."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """An entry to be written; its arrays must not change any more.
+
+    `again` writes it even where a file of its name is there, one that is known to be bad.
+    """
+
+    kind: Kind
+    name: bytes
+    arrays: dict[str, np.ndarray]
+    meta: dict[str, str]
+    parent: bytes | None
+    done: Callable[[bool], None]
+    again: bool = False
+
+    @property
+    def n_bytes(self) -> int:
+        return sum(array.nbytes for array in self.arrays.values())
+
+
+class Writer:
+    """Writes jobs in the order in which they came.
+
+    Parameters
+    ----------
+    folder : Folder
+    budget : int
+        Bytes on disk, of all processes together.
+    queue : int
+        Bytes that may wait in memory; one job may be larger when nothing else waits.
+    warn : callable
+        Gets one line when writing goes off, from whichever thread finds out.
+    """
+
+    def __init__(
+        self, folder: Folder, budget: int, queue: int, warn: Callable[[str], None]
+    ) -> None:
+        self._folder = folder
+        self._budget = budget
+        self._queue = queue
+        self._warn = warn
+        self._process = os.getpid()
+        self._changed = threading.Condition()
+        self._jobs: deque[Job] = deque()
+        self._thread: threading.Thread | None = None
+        self._registered = False
+        self._closed = False
+        self._abandon = False
+        self.is_on = True
+        self.pending_bytes = 0
+        # Known after the first look; other processes write, too, so it is looked up again.
+        self._total: int | None = None
+        self._since = 0
+        self._parents = Parents(folder)
+
+    # --- any thread ---------------------------------------------------------------------------
+
+    def put(self, job: Job) -> None:
+        """Queue a job, or refuse it at once (then `done` is called before this returns)."""
+        if not self._accept(job):
+            self._tell(job, False)
+
+    def _accept(self, job: Job) -> bool:
+        # A forked child has the queue but not the thread, and perhaps a lock held by nobody.
+        if os.getpid() != self._process or job.n_bytes > self._budget:
+            return False
+        with self._changed:
+            n_pending = self.pending_bytes
+            full = n_pending > 0 and n_pending + job.n_bytes > self._queue
+            if self._closed or not self.is_on or full:
+                return False
+            self._jobs.append(job)
+            self.pending_bytes += job.n_bytes
+            if self._start():
+                return True
+            self._jobs.pop()
+            self.pending_bytes -= job.n_bytes
+            return False
+
+    def _start(self) -> bool:
+        """Have a thread running if there are jobs; the lock is held."""
+        if self._thread is not None or not self._jobs:
+            return True
+        thread = threading.Thread(target=self._run, name="llmagic-store", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is about to end
+            return False
+        self._thread = thread
+        if not self._registered:
+            atexit.register(self.close, EXIT_SECONDS)
+            self._registered = True
+        return True
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until everything is written or refused; False when that took too long."""
+        if os.getpid() != self._process:
+            return True
+        with self._changed:
+            return self._start() and self._changed.wait_for(lambda: self._thread is None, seconds)
+
+    def close(self, seconds: float) -> None:
+        """Wait for the queue, then give up what is left; nothing is accepted any more."""
+        if os.getpid() != self._process or self._closed:
+            return
+        with self._changed:
+            self._closed = True
+        self.flush(seconds)
+        self._abandon = True
+        self._drop()
+        # The thread sees it before its next piece, and removes its temporary file.
+        self.flush(0.5)
+        if self._registered:
+            atexit.unregister(self.close)
+
+    def _drop(self) -> None:
+        with self._changed:
+            jobs = list(self._jobs)
+            self._jobs.clear()
+            self.pending_bytes -= sum(job.n_bytes for job in jobs)
+        for job in jobs:
+            self._tell(job, False)
+
+    def _tell(self, job: Job, written: bool) -> None:
+        try:
+            job.done(written)
+        except Exception as error:
+            self._warn(f"a callback after writing to the store failed: {error!r}")
+
+    # --- the writer's thread ------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if not self._jobs:
+                    self._thread = None
+                    self._changed.notify_all()
+                    return
+                job = self._jobs.popleft()
+            written = False
+            try:
+                written = self._write(job)
+            except AbandonedError:
+                pass
+            except Exception as error:
+                self._switch_off(error)
+            with self._changed:
+                self.pending_bytes -= job.n_bytes
+            self._tell(job, written)
+
+    def _switch_off(self, error: Exception) -> None:
+        with self._changed:
+            self.is_on = False
+        self._drop()
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
+        self._warn(
+            f"nothing more is kept on disk until the next start: {reason} "
+            f"({self._folder.path}). Make room or change LLMAGIC_STORE; all else goes on."
+        )
+
+    def _write(self, job: Job) -> bool:
+        if self._total is None:
+            self._folder.create()
+            self._folder.remove_temporaries()
+            self._total = sum(record.n_bytes for record in self._folder.records())
+        if not job.again and self._is_there(job):
+            self._folder.touch(job.kind, job.name)
+            return True
+        pieces = pack(job.kind, job.name, job.arrays, job.meta, job.parent)
+        try:
+            written = self._publish(job, pieces)
+        except FileNotFoundError:  # somebody removed the store
+            self._folder.create()
+            written = self._publish(job, pieces)
+        if written:
+            self._account(job, sum(map(len, pieces)))
+        return written
+
+    def _publish(self, job: Job, pieces: list[memoryview]) -> bool:
+        if job.parent is not None and not self._folder.has(job.kind, job.parent):
+            return False
+        return self._folder.publish(
+            job.kind, job.name, pieces, parent=job.parent, abandon=lambda: self._abandon
+        )
+
+    def _is_there(self, job: Job) -> bool:
+        """Whether an entry need not be written: a usable one is there."""
+        try:
+            parent = self._folder.header(job.kind, job.name).parent
+        except (OSError, DamagedError):
+            return False
+        return parent is None or self._folder.has(job.kind, parent)
+
+    def _account(self, job: Job, n_bytes: int) -> None:
+        assert self._total is not None
+        self._total += n_bytes
+        self._since += n_bytes
+        if self._total <= self._budget and self._since <= self._budget // 32:
+            return
+        evicted = evict(self._folder, self._parents, self._budget, keep=(job.kind, job.name))
+        if evicted is not None:
+            self._total = evicted.left
+            self._since = 0

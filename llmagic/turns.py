@@ -1,0 +1,284 @@
+"""Turns: a question and its reply as values, in memory and on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from llmagic.errors import ImageError
+from llmagic.prompt.images import Picture, picture
+from llmagic.prompt.parts import ImagePart, Part, ReplyPart, TextPart
+from llmagic.sequence import Sequence
+from llmagic.settings import Sampling
+from llmagic.store import Kind, Store
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question and its reply.
+
+    Attributes
+    ----------
+    id : str
+        Digest (hex) of everything before the reply, the sampling settings and the reply: the same
+        in every kernel for the same content.
+    parent : Turn or None
+        The turn it continues.
+    system : str or None
+        System prompt of the conversation up to here.
+    parts : tuple of Part
+        What was asked.
+    reply : ReplyPart
+        The tokens as they were generated, spelled out with control tokens for the template.
+    text : str
+        The reply as a person reads it.
+    sampling : Sampling
+    stop : str
+        Why the reply ended: "end", "length" or "stop".
+    usage : dict
+        What it cost and what was reused (DESIGN, "Contracts").
+    """
+
+    id: str
+    parent: Turn | None = field(repr=False)
+    system: str | None
+    parts: tuple[Part, ...] = field(repr=False)
+    reply: ReplyPart = field(repr=False)
+    text: str
+    sampling: Sampling = field(repr=False)
+    stop: str
+    usage: dict[str, Any] = field(repr=False, compare=False)
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        return self.reply.tokens
+
+    def path(self) -> list[Turn]:
+        """The turns of the conversation up to this one."""
+        turns: list[Turn] = []
+        turn: Turn | None = self
+        while turn is not None:
+            turns.append(turn)
+            turn = turn.parent
+        return turns[::-1]
+
+
+def turn_id(before: Sequence, sampling: Sampling, tokens: tuple[int, ...]) -> str:
+    """Digest (hex, 16 bytes) of what is before a reply, how it was drawn, and the reply."""
+    hash_ = hashlib.blake2b(asked_key(before, sampling, b""), digest_size=16)
+    hash_.update(json.dumps(tokens).encode())
+    return hash_.hexdigest()
+
+
+def asked_key(before: Sequence, sampling: Sampling, fingerprint: bytes) -> bytes:
+    """Digest (16 bytes) of a question: the same one is answered by the same reply."""
+    hash_ = hashlib.blake2b(fingerprint, digest_size=16, person=b"llmagic-asked-01")
+    hash_.update(before.digest)
+    hash_.update(json.dumps(asdict(sampling), sort_keys=True).encode())
+    return hash_.digest()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A stored reply: what is needed to show it again without drawing it."""
+
+    reply: ReplyPart
+    text: str
+    stop: str
+
+
+class Archive:
+    """Replies that were given, and the turns they belong to; on disk where there is a store.
+
+    Parameters
+    ----------
+    store : Store or None
+        None keeps them in this process only.
+    fingerprint : bytes
+        Of the model: another one's replies are not this one's.
+    model : str
+        Its name, for people who look into the store.
+    most : int
+        Turns kept in memory.
+    """
+
+    def __init__(
+        self, store: Store | None, fingerprint: bytes, model: str, most: int = 4096
+    ) -> None:
+        self._store = store
+        self._fingerprint = fingerprint
+        self._model = model
+        self._most = most
+        self._answers: OrderedDict[bytes, Answer] = OrderedDict()
+        self._sources: dict[str, set[bytes]] = {}
+        self._turns: OrderedDict[str, Turn] = OrderedDict()
+
+    def put(self, before: Sequence, turn: Turn) -> None:
+        """Keep a turn whose reply is complete."""
+        key = asked_key(before, turn.sampling, self._fingerprint)
+        self._answers[key] = Answer(turn.reply, turn.text, turn.stop)
+        self._turns[turn.id] = turn
+        for kept in (self._answers, self._turns):
+            while len(kept) > self._most:
+                kept.popitem(last=False)
+        if self._store is None:
+            return
+        for part in turn.parts:
+            if isinstance(part, ImagePart):
+                self._put_picture(part.picture)
+        document = _to_json(turn)
+        name = self._name(turn.id)
+        if not self._store.has(Kind.TURN, name):
+            self._put(Kind.TURN, name, document)
+        if not self._store.has(Kind.ASKED, key):
+            self._put(Kind.ASKED, key, {"version": VERSION, "turn": turn.id})
+
+    def answer(self, before: Sequence, sampling: Sampling) -> tuple[Answer, str] | None:
+        """The reply given to this very question before, and the tier it was found in."""
+        key = asked_key(before, sampling, self._fingerprint)
+        known = self._answers.get(key)
+        if known is not None:
+            return known, "memory"
+        asked = self._get(Kind.ASKED, key)
+        document = self._get(Kind.TURN, self._name(str(asked.get("turn")))) if asked else None
+        if document is None:
+            return None
+        try:
+            found = _answer(document)
+        except (KeyError, TypeError, ValueError):
+            return None
+        self._answers[key] = found
+        return found, "disk"
+
+    def name_source(self, turn: Turn, source: str) -> None:
+        """Remember that a cell with this source gave this turn."""
+        digest = _source_digest(source)
+        self._sources.setdefault(turn.id, set()).add(digest)
+        name = self._source_name(turn.id, digest)
+        if self._store is not None and not self._store.has(Kind.ASKED, name):
+            self._put(Kind.ASKED, name, {"version": VERSION, "turn": turn.id, "source": True})
+
+    def recall(self, turn: str, source: str | None) -> Turn | None:
+        """A turn by its id, if a cell with this source gave it; without its parent.
+
+        `source` of None asks for any.
+        """
+        if source is not None and not self._came_from(turn, source):
+            return None
+        known = self._turns.get(turn)
+        if known is not None:
+            return known
+        document = self._get(Kind.TURN, self._name(turn))
+        if document is None:
+            return None
+        try:
+            answer = _answer(document)
+            parts = tuple(self._part(part) for part in document["parts"])
+            sampling = dict(document["sampling"])
+            sampling["stop"] = tuple(sampling["stop"])
+            drawn = Sampling(**sampling)
+        except (KeyError, TypeError, ValueError, ImageError):
+            return None
+        if any(part is None for part in parts):
+            return None
+        found = Turn(
+            turn,
+            None,
+            document.get("system"),
+            tuple(part for part in parts if part is not None),
+            answer.reply,
+            answer.text,
+            drawn,
+            answer.stop,
+            {},
+        )
+        self._turns[turn] = found
+        return found
+
+    # Disk -----------------------------------------------------------------------------------
+
+    def _came_from(self, turn: str, source: str) -> bool:
+        digest = _source_digest(source)
+        if digest in self._sources.get(turn, ()):
+            return True
+        name = self._source_name(turn, digest)
+        return self._store is not None and self._store.has(Kind.ASKED, name)
+
+    def _name(self, turn: str) -> bytes:
+        # A turn's id is content alone; a stored one has the tokens of one model.
+        return hashlib.blake2b(turn.encode() + self._fingerprint, digest_size=16).digest()
+
+    def _source_name(self, turn: str, source: bytes) -> bytes:
+        return hashlib.blake2b(self._name(turn) + source, digest_size=16).digest()
+
+    def _put(self, kind: Kind, name: bytes, document: dict[str, Any]) -> None:
+        assert self._store is not None
+        text = np.frombuffer(json.dumps(document, ensure_ascii=True).encode(), np.uint8)
+        self._store.put(kind, name, arrays={"json": text}, meta={"model": self._model})
+
+    def _get(self, kind: Kind, name: bytes) -> dict[str, Any] | None:
+        entry = self._store.get(kind, name) if self._store is not None else None
+        if entry is None:
+            return None
+        try:
+            document = json.loads(entry.arrays["json"].tobytes())
+        except (KeyError, ValueError):
+            return None
+        return document if isinstance(document, dict) else None
+
+    def _put_picture(self, image: Picture) -> None:
+        assert self._store is not None
+        if not self._store.has(Kind.IMAGE, image.digest):
+            self._store.put(
+                Kind.IMAGE,
+                image.digest,
+                arrays={"png": np.frombuffer(image.png(), np.uint8)},
+                meta={"size": f"{image.width}x{image.height}"},
+            )
+
+    def _part(self, document: dict[str, Any]) -> Part | None:
+        if "text" in document:
+            return TextPart(str(document["text"]))
+        digest = bytes.fromhex(document["image"])
+        entry = self._store.get(Kind.IMAGE, digest) if self._store is not None else None
+        if entry is None:
+            return None
+        found = picture(entry.arrays["png"].tobytes())
+        return ImagePart(found) if found.digest == digest else None
+
+
+def _source_digest(source: str) -> bytes:
+    return hashlib.sha256(source.encode("utf-8", "surrogatepass")).digest()
+
+
+def _to_json(turn: Turn) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "turn": turn.id,
+        "system": turn.system,
+        "parts": [
+            {"image": part.picture.digest.hex()}
+            if isinstance(part, ImagePart)
+            else {"text": part.text}
+            for part in turn.parts
+        ],
+        "reply": {"tokens": list(turn.reply.tokens), "spelled": turn.reply.text},
+        "text": turn.text,
+        "sampling": asdict(turn.sampling),
+        "stop": turn.stop,
+    }
+
+
+def _answer(document: dict[str, Any]) -> Answer:
+    if document["version"] != VERSION:
+        raise ValueError("another version")
+    reply = document["reply"]
+    tokens = tuple(int(token) for token in reply["tokens"])
+    return Answer(ReplyPart(str(reply["spelled"]), tokens), str(document["text"]), document["stop"])
