@@ -13,6 +13,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import datetime
 from enum import Enum
@@ -101,29 +102,30 @@ class Session:
         # The store warns from its own thread; the next turn tells.
         self._warnings: deque[str] = deque()
         self.store: Store | None = None
-        if store is not False:
-            folder = root() if store is True else Path(store).expanduser()
-            self.store = Store(folder, budget=store_budget, warn=self._warnings.append)
-        self.engine = Engine(
-            Path(model).expanduser(),
-            Path(projector).expanduser() if projector is not None else None,
-            template=template,
-            loading=loading,
-            tell=on_event or _quiet,
-            store=self.store,
-        )
-        self.archive = Archive(self.store, self.engine.fingerprint, self.engine.model.name)
-        vocabulary = self.engine.model.vocabulary
-        try:
+        with ExitStack() as opened:
+            if store is not False:
+                folder = root() if store is True else Path(store).expanduser()
+                self.store = Store(folder, budget=store_budget, warn=self._warnings.append)
+                opened.callback(self.store.close)
+            self.engine = Engine(
+                Path(model).expanduser(),
+                Path(projector).expanduser() if projector is not None else None,
+                template=template,
+                loading=loading,
+                tell=on_event or _quiet,
+                store=self.store,
+            )
+            opened.callback(self.engine.close)
+            self.archive = Archive(self.store, self.engine.fingerprint, self.engine.model.name)
+            vocabulary = self.engine.model.vocabulary
             self._template = ChatTemplate(
                 self.engine.template or CHATML,
                 bos=vocabulary.text(vocabulary.bos),
                 eos=vocabulary.text(vocabulary.eos),
                 now=datetime.now(),
             )
-        except BaseException:
-            self.engine.close()
-            raise
+            self._opened = opened.pop_all()
+        self._is_open = True
         # A kernel may use the session from several threads; the context takes one at a time.
         self._lock = threading.RLock()
         self.last: Turn | None = None
@@ -131,9 +133,8 @@ class Session:
     def close(self) -> None:
         """Free the model, and wait for the disk at most 5 s. Turns stay usable as values."""
         with self._lock:
-            self.engine.close()
-            if self.store is not None:
-                self.store.close()
+            self._is_open = False
+            self._opened.close()
 
     def __enter__(self) -> Session:
         return self
@@ -178,13 +179,15 @@ class Session:
         Raises
         ------
         UsageError
-            Nothing is asked, or a setting does not exist.
+            Nothing is asked, a setting does not exist or is out of its range, or the session is
+            closed.
         PromptError, ContextFullError, EvaluationError
             The conversation is unchanged; ask again.
         Interrupted
             By Ctrl-C; it has `text` and `usage` of what there was.
         """
         with self._lock:
+            self._check_open()
             parent = self.last if after is LAST else after
             drawing = _settings(sampling or Sampling(), settings)
             parts = _parts(prompt, images)
@@ -216,9 +219,21 @@ class Session:
         found = self.archive.recall(turn, source)
         return None if found is None else replace(found, parent=after)
 
+    def name_source(self, turn: Turn, source: str) -> None:
+        """Remember that a cell with this source gave this turn, for `recall`."""
+        self.archive.name_source(turn, source)
+
     def tokenize(self, text: str) -> list[int]:
         """Tokens of plain text; nothing in it is taken for a control token."""
+        self._check_open()
         return self.engine.model.vocabulary.tokenize(text, special=False)
+
+    def _check_open(self) -> None:
+        # llama.cpp would be called with what was freed, which ends the process.
+        if not self._is_open:
+            raise UsageError(
+                "expected an open session, and this one was closed. Load the model again."
+            )
 
     def _sequence(
         self, system: str | None, parent: Turn | None, parts: tuple[Part, ...]
@@ -338,6 +353,7 @@ class Session:
 
     def status(self) -> dict[str, Any]:
         """What is loaded, how it is checkpointed, and what is kept where (tokens, bytes)."""
+        self._check_open()
         engine = self.engine
         assert engine.context is not None
         checkpoints, projector = engine.checkpoints, engine.projector
@@ -380,8 +396,13 @@ def _messages(system: str | None, parent: Turn | None) -> Iterator[Message]:
 
 def _parts(prompt: str | Iterable[Part], images: Iterable[object]) -> tuple[Part, ...]:
     before = [ImagePart(picture(image)) for image in images]
-    text = [TextPart(prompt)] if isinstance(prompt, str) else list(prompt)
+    text = [TextPart(prompt)] if isinstance(prompt, str) else prompt
+    if not isinstance(text, Iterable):
+        raise UsageError(f"expected a prompt as text or parts, and got {prompt!r}.")
     parts = (*before, *text)
+    for part in parts:
+        if not isinstance(part, TextPart | ImagePart | ReplyPart):
+            raise UsageError(f"expected TextParts and ImageParts in a prompt, and got {part!r}.")
     if not any(isinstance(part, ImagePart) or part.text.strip() for part in parts):
         raise UsageError("expected a prompt, and the text is empty. Write something to ask.")
     return parts
@@ -394,7 +415,4 @@ def _settings(sampling: Sampling, settings: dict[str, Any]) -> Sampling:
         raise UsageError(
             f"expected settings among {', '.join(sorted(known))}, and got {', '.join(unknown)}."
         )
-    if isinstance(settings.get("stop"), (str, list)):
-        stop = settings["stop"]
-        settings = {**settings, "stop": (stop,) if isinstance(stop, str) else tuple(stop)}
     return replace(sampling, **settings)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from llmagic.errors import ImageError
+from llmagic.errors import ImageError, UsageError
 from llmagic.prompt.images import Picture, picture
 from llmagic.prompt.parts import ImagePart, Part, ReplyPart, TextPart
 from llmagic.sequence import Sequence
@@ -181,10 +181,8 @@ class Archive:
         try:
             answer = _answer(document)
             parts = tuple(self._part(part) for part in document["parts"])
-            sampling = dict(document["sampling"])
-            sampling["stop"] = tuple(sampling["stop"])
-            drawn = Sampling(**sampling)
-        except (KeyError, TypeError, ValueError, ImageError):
+            drawn = Sampling(**document["sampling"])
+        except (KeyError, TypeError, ValueError, ImageError, UsageError):
             return None
         if any(part is None for part in parts):
             return None

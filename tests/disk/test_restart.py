@@ -1,0 +1,312 @@
+"""A session on the store of an earlier one: what survives, and what must not be used."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from llmagic.events import Notice
+from llmagic.prompt.images import picture
+from llmagic.prompt.parts import ImagePart, TextPart
+from llmagic.session import Session, Turn
+from llmagic.settings import Loading
+from llmagic.store import Kind
+from tests.oracle import assert_exact, sequence_of
+from tests.toys import Toy
+
+N_CELLS = 6
+
+
+def open_session(toy: Toy, folder: Path, **settings: object) -> Session:
+    return Session(toy.model, projector=toy.projector, store=folder, **settings)
+
+
+def picture_number(index: int) -> Image.Image:
+    pixels = np.random.default_rng(index).integers(0, 255, (96, 96, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def ask_cell(
+    session: Session, toy: Toy, index: int, after: Turn | None, **settings: object
+) -> Turn:
+    images = [picture_number(index)] if toy.projector is not None else []
+    text = f"Question {index}: " + "what is to be seen there? " * 12
+    settings = {"temperature": 0.7, "max_tokens": 8, **settings}
+    return session.ask(text, images=images, after=after, **settings)
+
+
+@pytest.fixture
+def notebook(toy: Toy, tmp_path: Path) -> tuple[Path, list[Turn]]:
+    """A store folder with a notebook of six cells in it, and its turns."""
+    turns: list[Turn] = []
+    with open_session(toy, tmp_path / "store") as session:
+        for index in range(N_CELLS):
+            turns.append(ask_cell(session, toy, index, turns[-1] if turns else None))
+    return tmp_path / "store", turns
+
+
+def generation_prompt(session: Session, turn: Turn) -> int:
+    """Tokens after the last boundary of what the model was asked."""
+    spans = sequence_of(session, turn, with_reply=False).spans
+    return spans[-1].n_tokens
+
+
+def test_last_cell_evaluates_the_generation_prompt(toy: Toy, notebook: tuple[Path, list[Turn]]):
+    folder, turns = notebook
+    with open_session(toy, folder) as session:
+        turn = ask_cell(session, toy, N_CELLS - 1, turns[-2])
+        usage = turn.usage
+        assert usage["restored"]["tier"] == "disk"
+        assert usage["evaluated"]["tokens"] == generation_prompt(session, turn)
+        assert usage["encoded"]["images"] == usage["evaluated"]["images"] == 0
+        assert usage["exact"] is True
+        assert (turn.text, turn.tokens, turn.id) == (
+            turns[-1].text,
+            turns[-1].tokens,
+            turns[-1].id,
+        )
+        assert_exact(session, turn)
+
+
+def test_turns_come_back_by_id(toy: Toy, notebook: tuple[Path, list[Turn]]):
+    folder, turns = notebook
+    with open_session(toy, folder) as session:
+        above: Turn | None = None
+        for turn in turns[:-1]:
+            above = session.recall(turn.id, after=above)
+            assert above is not None
+            assert (above.parts, above.reply, above.text, above.sampling, above.stop) == (
+                turn.parts,
+                turn.reply,
+                turn.text,
+                turn.sampling,
+                turn.stop,
+            )
+        turn = ask_cell(session, toy, N_CELLS - 1, above)
+        assert turn.id == turns[-1].id
+        assert turn.usage["restored"]["tier"] == "disk"
+        assert turn.usage["encoded"]["images"] == 0
+
+
+def test_replay_from_the_top_decodes_nothing(toy: Toy, notebook: tuple[Path, list[Turn]]):
+    folder, turns = notebook
+    with open_session(toy, folder) as session:
+        above: Turn | None = None
+        for index, wanted in enumerate(turns):
+            above = ask_cell(session, toy, index, above, replay=True)
+            usage = above.usage
+            assert (above.text, above.tokens, above.id) == (wanted.text, wanted.tokens, wanted.id)
+            assert usage["generated"]["stop"] == "replayed"
+            assert above.stop == wanted.stop
+            assert usage["evaluated"]["tokens"] == usage["encoded"]["images"] == 0
+            assert usage["restored"]["tokens"] == usage["prompt"]["tokens"]
+        # The context is behind now; what comes next is right all the same.
+        turn = session.ask("And then?", after=above, temperature=0, max_tokens=4)
+        assert turn.usage["restored"]["tier"] == "disk"
+        assert_exact(session, turn)
+
+
+def test_other_sampling_is_not_replayed(toy: Toy, notebook: tuple[Path, list[Turn]]):
+    folder, turns = notebook
+    with open_session(toy, folder) as session:
+        turn = ask_cell(session, toy, 0, None, replay=True, seed=5)
+        assert turn.usage["generated"]["stop"] != "replayed"
+        assert turn.id != turns[0].id
+
+
+def test_every_cell_resumes_where_it_must(toy: Toy, notebook: tuple[Path, list[Turn]]):
+    """In any order, also where only the rows of a checkpoint came with a later one."""
+    folder, turns = notebook
+    with open_session(toy, folder) as session:
+        for index in (5, 2, 4, 0, 3, 1):
+            turn = ask_cell(session, toy, index, turns[index - 1] if index else None)
+            assert turn.usage["evaluated"]["tokens"] == generation_prompt(session, turn), index
+            assert turn.id == turns[index].id
+            assert_exact(session, turn)
+
+
+def test_edit_before_an_image_uses_its_stored_embedding(toy_named, tmp_path: Path):
+    toy = toy_named("qwen35")
+    image = ImagePart(picture(picture_number(0)))
+    with open_session(toy, tmp_path) as session:
+        session.ask([TextPart("Here: "), image, TextPart("What is it?")], max_tokens=2)
+    with open_session(toy, tmp_path) as session:
+        turn = session.ask([TextPart("There: "), image, TextPart("What is it?")], max_tokens=2)
+        assert turn.usage["evaluated"]["images"] == 1
+        assert turn.usage["encoded"]["images"] == 0
+        assert_exact(session, turn)
+
+
+@pytest.mark.parametrize(
+    "loading",
+    [Loading(n_ctx_start=2048), Loading(n_ctx=8192, n_ctx_start=8192), Loading(n_threads=2)],
+)
+def test_other_sizes_use_the_files(toy: Toy, notebook: tuple[Path, list[Turn]], loading: Loading):
+    folder, turns = notebook
+    with open_session(toy, folder, loading=loading) as session:
+        turn = ask_cell(session, toy, N_CELLS - 1, turns[-2])
+        assert turn.usage["restored"]["tier"] == "disk"
+        assert turn.usage["evaluated"]["tokens"] == generation_prompt(session, turn)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"loading": Loading(kv_type="q8_0")},
+        {
+            "template": "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}\n"
+            "{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+        },
+        {"loading": Loading(image_tokens=12)},
+    ],
+    ids=["kv type", "template", "image tokens"],
+)
+def test_other_meanings_do_not(toy_named, tmp_path: Path, settings: dict[str, object]):
+    toy = toy_named("qwen2vl")
+    with open_session(toy, tmp_path) as session:
+        first = ask_cell(session, toy, 0, None)
+    with open_session(toy, tmp_path, **settings) as session:
+        turn = ask_cell(session, toy, 0, None, replay=True)
+        assert turn.usage["generated"]["stop"] != "replayed"
+        assert turn.usage["restored"]["tier"] == "none"
+        assert session.recall(first.id, after=None) is None
+
+
+def test_another_model_does_not(toy_named, tmp_path: Path):
+    """The same tokens in the same store: another file, another state."""
+    toy = toy_named("llama")
+    other = tmp_path / "other.gguf"
+    data = bytearray(toy.model.read_bytes())
+    data[-3] ^= 1  # one bit of one weight
+    other.write_bytes(data)
+    with open_session(toy, tmp_path / "store") as session:
+        ask_cell(session, toy, 0, None)
+    with open_session(replace(toy, model=other), tmp_path / "store") as session:
+        turn = ask_cell(session, toy, 0, None, replay=True)
+        assert turn.usage["restored"]["tier"] == "none"
+        assert turn.usage["generated"]["stop"] != "replayed"
+
+
+def test_recall_asks_for_the_source(toy_named, tmp_path: Path):
+    toy = toy_named("llama")
+    with open_session(toy, tmp_path) as session:
+        turn = session.ask("Hello", max_tokens=3)
+        session.name_source(turn, "%%llm\nHello")
+    with open_session(toy, tmp_path) as session:
+        assert session.recall(turn.id, after=None, source="%%llm\nHello") is not None
+        assert session.recall(turn.id, after=None, source="%%llm\nHello!") is None
+        assert session.recall("00" * 16, after=None) is None
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_damage_costs_work_and_not_truth(toy: Toy, notebook: tuple[Path, list[Turn]], kind: Kind):
+    """One file after another of a kind is damaged; every restore is exact or a miss."""
+    folder, turns = notebook
+    files = [path for path in folder.glob(f"*/{kind.value}/*") if path.is_file()]
+    generator = np.random.default_rng(1)
+    for path in files[::3]:
+        data = bytearray(path.read_bytes())
+        data[int(generator.integers(len(data)))] ^= 1 << int(generator.integers(8))
+        path.write_bytes(data)
+    notices: list[str] = []
+
+    def hear(event: object) -> None:
+        if isinstance(event, Notice):
+            notices.append(event.text)
+
+    with open_session(toy, folder) as session:
+        for index in (5, 3, 1):
+            above: Turn | None = None
+            for turn in turns[:index]:
+                above = session.recall(turn.id, after=above) or replace(turn, parent=above)
+            replay = kind in (Kind.TURN, Kind.ASKED, Kind.IMAGE)
+            turn = ask_cell(session, toy, index, above, replay=replay, on_event=hear)
+            usage = turn.usage
+            assert (
+                usage["restored"]["tokens"] + usage["evaluated"]["tokens"]
+                == usage["prompt"]["tokens"]
+            )
+            if usage["exact"]:
+                assert turn.id == turns[index].id
+                if usage["generated"]["stop"] != "replayed":
+                    assert_exact(session, turn)
+        # Warnings of the last turn come with the next one.
+        session.ask("Done?", max_tokens=1, on_event=hear)
+    if kind is Kind.CHECKPOINT:
+        assert any("damaged" in text for text in notices)
+
+
+def test_the_store_goes_away_under_a_session(toy: Toy, notebook: tuple[Path, list[Turn]]):
+    folder, turns = notebook
+    with open_session(toy, folder) as session:
+        turn = ask_cell(session, toy, 5, turns[4])
+        shutil.rmtree(folder)
+        for index in (2, 5):
+            turn = ask_cell(session, toy, index, turns[index - 1])
+            assert turn.usage["exact"] is False or turn.id == turns[index].id
+        turn = session.ask("Still there?", max_tokens=2)
+        assert turn.text is not None
+
+
+def test_a_store_that_cannot_be_is_no_store(toy_named, tmp_path: Path):
+    toy = toy_named("llama")
+    (tmp_path / "file").write_text("not a folder")
+    notices: list[str] = []
+
+    def hear(event: object) -> None:
+        if isinstance(event, Notice):
+            notices.append(event.text)
+
+    with open_session(toy, tmp_path / "file" / "store") as session:
+        first = session.ask("Hello", max_tokens=3, on_event=hear)
+        again = session.ask("And?", after=first, max_tokens=3, on_event=hear)
+        assert again.usage["restored"]["tier"] == "live"
+    assert len(notices) == 1
+    assert "LLMAGIC_STORE" in notices[0]
+
+
+def test_inexact_checkpoints_stay_out(toy_named, tmp_path: Path):
+    """What another partition computed is never on disk, where it would pass for exact."""
+    toy = toy_named("llama")
+    with open_session(toy, tmp_path) as session:
+        first = ask_cell(session, toy, 0, None)
+        session.store.flush(10)
+        # The reply's checkpoint is lost everywhere: it is evaluated in chunks from now on.
+        shutil.rmtree(tmp_path / "v1" / Kind.CHECKPOINT.value)
+        session.engine.checkpoints.tree.clear()
+        session.engine.checkpoints.branches.drop_all()
+        second = ask_cell(session, toy, 1, first)
+        assert second.usage["exact"] is False
+    with open_session(toy, tmp_path) as session:
+        again = ask_cell(session, toy, 1, first)
+        # It had to be evaluated again in the same way, from the first user message on.
+        assert again.usage["exact"] is False
+        assert again.usage["restored"]["tokens"] < first.usage["prompt"]["tokens"] + 8
+
+
+PROGRAM = """
+import sys
+from llmagic.session import Session
+with Session(sys.argv[1], store=sys.argv[2]) as session:
+    turn = session.ask("Tell me a story. " * 30, max_tokens=6)
+    print(turn.id, turn.usage["restored"]["tier"], turn.usage["evaluated"]["tokens"])
+"""
+
+
+def test_two_processes(toy_named, tmp_path: Path):
+    toy = toy_named("llama")
+    command = [sys.executable, "-c", PROGRAM, str(toy.model), str(tmp_path)]
+    runs = [
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        for _ in range(2)
+    ]
+    assert runs[0][0] == runs[1][0]
+    assert [run[1] for run in runs] == ["none", "disk"]
+    assert int(runs[1][2]) < 10 < int(runs[0][2])
