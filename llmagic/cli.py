@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="llmagic", description="Tools around %%llm cells.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_check(commands)
+    _add_cache(commands)
     return parser
 
 
@@ -76,6 +77,13 @@ def _check(parsed: argparse.Namespace) -> int:
     )
     print(json.dumps(report, indent=2))
     return 0 if report["exact"] else NOT_WELL
+
+
+def _add_cache(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from llmagic.store.commands import add
+
+    summary = "what is kept on disk: list it, verify it, make it less"
+    add(commands.add_parser("cache", help=summary, description=summary))
 
 
 def _positive(text: str) -> int:

@@ -89,6 +89,12 @@ class Step:
     content: bytes
     boundary: Boundary | None
 
+    def bare(self) -> Step:
+        """The step to be remembered: without the picture, which is large."""
+        if isinstance(self.span, Media) and self.span.handle is not None:
+            return replace(self, span=replace(self.span, handle=None))
+        return self
+
     @property
     def n_tokens(self) -> int:
         return self.stop - self.start

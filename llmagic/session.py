@@ -13,7 +13,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
 from enum import Enum
@@ -128,6 +128,7 @@ class Session:
         self._is_open = True
         # A kernel may use the session from several threads; the context takes one at a time.
         self._lock = threading.RLock()
+        self._busy = False
         self.last: Turn | None = None
 
     def close(self) -> None:
@@ -186,7 +187,7 @@ class Session:
         Interrupted
             By Ctrl-C; it has `text` and `usage` of what there was.
         """
-        with self._lock:
+        with self._lock, self._only_one():
             self._check_open()
             parent = self.last if after is LAST else after
             drawing = _settings(sampling or Sampling(), settings)
@@ -203,6 +204,20 @@ class Session:
                 self.archive.put(wanted, turn)
             self.last = turn
             return turn
+
+    @contextmanager
+    def _only_one(self) -> Iterator[None]:
+        """Refuse a question that is asked while another is being answered (from `on_event`)."""
+        if self._busy:
+            raise UsageError(
+                "expected the session to be free, and a turn is being answered. Ask again when it "
+                "is done, not from its events."
+            )
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = False
 
     def recall(self, turn: str, *, after: Turn | None, source: str | None = None) -> Turn | None:
         """A turn given before, here or in an earlier process with the same store.
@@ -364,6 +379,7 @@ class Session:
             "architecture": engine.model.header.architecture,
             "memory": engine.model.memory.value,
             "layout": engine.verdict.layout.value,
+            "exact": engine.verdict.exact,
             "projector": projector.name if projector is not None else None,
             "kv_type": engine.context.shape.kv_type,
             "context": {

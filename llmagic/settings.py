@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral, Real
+
+from llmagic.errors import UsageError
 
 MIB = 1 << 20
 
@@ -70,7 +73,12 @@ class Sampling:
     max_tokens : int
         Most tokens in a reply; the context's room is a second limit.
     stop : tuple of str
-        Texts that end the reply; they are not part of it.
+        Texts that end the reply; they are not part of it. A str is one text.
+
+    Raises
+    ------
+    UsageError
+        A value of another type, or outside its range.
     """
 
     temperature: float = 0.8
@@ -82,3 +90,35 @@ class Sampling:
     seed: int | None = None
     max_tokens: int = 512
     stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if name == "seed" and value is None:
+                continue
+            whole = name in ("top_k", "repeat_last_n", "seed", "max_tokens")
+            right = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+            if not right or not least <= value <= most:
+                raise UsageError(
+                    f"expected {name} to be a {'whole ' if whole else ''}number from {least:,} "
+                    f"to {most:,}, and got {value!r}."
+                )
+            # One value, one spelling: 0, 0.0 and numpy's zeros give the same digests.
+            object.__setattr__(self, name, int(value) if whole else float(value))
+        given: object = self.stop
+        stop = (given,) if isinstance(given, str) else given
+        if not isinstance(stop, (tuple, list)) or not all(isinstance(each, str) for each in stop):
+            raise UsageError(f"expected stop to be one or more texts, and got {given!r}.")
+        object.__setattr__(self, "stop", tuple(stop))
+
+
+_RANGES = {
+    "temperature": (0, 100),
+    "top_k": (0, 2**31 - 1),
+    "top_p": (0, 1),
+    "min_p": (0, 1),
+    "repeat_penalty": (0.01, 100),
+    "repeat_last_n": (0, 1 << 20),
+    "seed": (0, 2**31 - 1),
+    "max_tokens": (0, 2**31 - 1),
+}

@@ -47,7 +47,8 @@ class Turn:
     """
 
     id: str
-    parent: Turn | None = field(repr=False)
+    # The id tells turns apart, and says what stands above them.
+    parent: Turn | None = field(repr=False, compare=False)
     system: str | None
     parts: tuple[Part, ...] = field(repr=False)
     reply: ReplyPart = field(repr=False)

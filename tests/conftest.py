@@ -25,6 +25,12 @@ settings.register_profile("llmagic", deadline=None)
 settings.load_profile("llmagic")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _store(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the tests, and every process they start, out of the user's cache folder."""
+    os.environ["LLMAGIC_STORE"] = str(tmp_path_factory.mktemp("store"))
+
+
 @pytest.fixture(scope="session")
 def toys_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the toys are: a new folder, or the one LLMAGIC_TEST_TOYS names, kept between runs."""

@@ -16,7 +16,7 @@ from llmagic.checkpoint.live import Branch, Branches
 from llmagic.checkpoint.payload import Layout, Payload, Payloads, has_state
 from llmagic.checkpoint.tree import Node, Tree
 from llmagic.errors import CheckpointError, EvaluationError
-from llmagic.model.context import Context
+from llmagic.model.context import Bytes, Context
 from llmagic.model.loading import Memory
 from llmagic.sequence import Sequence, Step, common_prefix, until
 
@@ -125,7 +125,9 @@ class Checkpoints:
         while resumed is None:
             place = next(self._places(sequence, lost), None)
             if place is not None:
-                lost |= {place.step.key, place.step.content}  # not tried twice
+                # Not tried twice. Other pieces of the same content may still be in memory.
+                lost |= {place.step.key}
+                lost |= {place.step.content} if place.on_disk is None else set()
             if place is None:
                 resumed = Resumed(self.branches.fork(None, 0, 0))
             elif place.branch is not None:
@@ -176,6 +178,9 @@ class Checkpoints:
 
     def _on_disk(self, key: bytes) -> bool:
         return self.disk is not None and self.disk.has(key)
+
+    def _stands_on_disk(self, key: bytes) -> bool:
+        return self.disk is not None and self.disk.has_rows(key)
 
     def _has_state(self, node: Node) -> bool:
         """Whether one can resume at a checkpoint: its ancestors on disk lent it rows only."""
@@ -321,28 +326,46 @@ class Checkpoints:
         known = self.tree.at(end.key)
         if known is not None:
             self.tree.touch(known)
+            if not self._has_state(known):
+                self.tree.complete(known, self._end_state(branch, settled))
             return 0
-        parent, steps = self._parent(branch)
-        start = parent.steps[-1].next_position if parent is not None else 0
+        index, parent = self._parent(branch)
+        steps = tuple(branch.steps[index:])
+        start = steps[0].position
         try:
             payload = self.payloads.take(branch.sequence, start, end.next_position, settled)
         except (MemoryError, EvaluationError) as error:
             raise CheckpointError(f"no checkpoint after {end.stop:,} tokens: {error}") from error
-        node = Node(parent, steps, payload)
-        self.tree.add(node)
-        if exact and self.disk is not None:
-            self.disk.save(node)
-        self.tree.evict()
-        return payload.n_bytes
+        written = exact and self.disk is not None
+        if written:
+            assert self.disk is not None
+            above = branch.steps[index - 1].key if index else None
+            self.disk.save(end, payload, above)
+        if parent is not None or index == 0:
+            self.tree.add(Node(parent, steps, payload))
+            self.tree.evict()
+        return payload.n_bytes if written or self.tree.at(end.key) is not None else 0
 
-    def _parent(self, branch: Branch) -> tuple[Node | None, tuple[Step, ...]]:
-        """The nearest stored checkpoint before a branch's end, and the steps since."""
+    def _end_state(self, branch: Branch, settled: Payload | None) -> Bytes:
+        end = settled or self.payloads.take_end(branch.sequence, branch.next_position)
+        assert end.state is not None
+        return end.state
+
+    def _parent(self, branch: Branch) -> tuple[int, Node | None]:
+        """Index of the first step a new checkpoint must hold, and the checkpoint it stands on.
+
+        That one may be on disk only, when the conversation is larger than the memory budget: the
+        new one then goes there, too, and nowhere else.
+        """
         if self.layout is not Layout.WHOLE:
-            for index in range(len(branch.steps) - 2, -1, -1):
-                node = self.tree.at(branch.steps[index].key)
+            for index in range(len(branch.steps) - 1, 0, -1):
+                step = branch.steps[index - 1]
+                node = self.tree.at(step.key)
                 if node is not None:
-                    return node, tuple(branch.steps[index + 1 :])
-        return None, tuple(branch.steps)
+                    return index, node
+                if step.boundary is not None and self._stands_on_disk(step.key):
+                    return index, None
+        return 0, None
 
     def undo(self, branch: Branch) -> None:
         """After a failure: take a branch back to the last step that is known to be whole.

@@ -39,21 +39,20 @@ class DiskTier:
         self._layout = layout
         self._model = model
 
-    def save(self, node: Node) -> None:
-        """Write a checkpoint behind the cell's back."""
-        payload, last = node.payload, node.steps[-1]
-        if payload.state is not None and not self._store.has(Kind.STATE, node.key):
+    def save(self, last: Step, payload: Payload, parent: bytes | None) -> None:
+        """Write the checkpoint that ends with step `last` behind the cell's back."""
+        if payload.state is not None and not self._store.has(Kind.STATE, last.key):
             self._store.put(
                 Kind.STATE,
-                node.key,
+                last.key,
                 arrays={"state": payload.state},
                 meta={"layout": self._layout.value, "model": self._model},
             )
-        if self._store.has(Kind.CHECKPOINT, node.key):
+        if self.has_rows(last.key):
             return
         self._store.put(
             Kind.CHECKPOINT,
-            node.key,
+            last.key,
             arrays={} if payload.rows is None else {"rows": payload.rows},
             meta={
                 "layout": self._layout.value,
@@ -63,13 +62,16 @@ class DiskTier:
                 "boundary": str(last.boundary or ""),
                 "model": self._model,
             },
-            parent=node.parent.key if node.parent is not None else None,
+            parent=parent,
         )
+
+    def has_rows(self, key: bytes) -> bool:
+        """Whether there is a checkpoint others can stand on."""
+        return self._store.has(Kind.CHECKPOINT, key)
 
     def has(self, key: bytes) -> bool:
         """Whether one could resume at this key (its files may still turn out to be damaged)."""
-        found = self._store.has(Kind.CHECKPOINT, key)
-        return found and (not self._needs_state or self.has_state(key))
+        return self.has_rows(key) and (not self._needs_state or self.has_state(key))
 
     def has_state(self, key: bytes) -> bool:
         """Whether there is a state for this key."""
@@ -111,7 +113,7 @@ class DiskTier:
             payload = self._read(steps[at], steps[begin].position)
             if payload is None:
                 return None
-            parent = Node(parent, tuple(steps[begin : at + 1]), payload)
+            parent = Node(parent, tuple(step.bare() for step in steps[begin : at + 1]), payload)
             tree.add(parent)
             begin = at + 1
         return parent

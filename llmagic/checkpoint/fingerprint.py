@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 
-from llmagic.model.context import Shape
-from llmagic.model.gguf import read_header
-from llmagic.model.library import version
+from llmagic.model.context import Shape, physical_cores
+from llmagic.model.library import build, llama
 from llmagic.model.loading import Model
 from llmagic.model.vision import Projector
 from llmagic.sequence import CHUNK
 from llmagic.settings import Loading
 
-FORMAT = 1
+FORMAT = 2
 
 
 def fingerprint(
@@ -26,21 +24,29 @@ def fingerprint(
 ) -> bytes:
     """Digest (16 bytes) of the model, its settings and the library that evaluates it.
 
-    The size of the context, the number of sequences and of threads are left out: a state does not
-    depend on them (measured, llama-facts). The rope settings are the file's own, which are in the
+    The size of the context is left out: a state does not depend on it, but where the model has
+    two sets of rope factors and takes one by that size. The number of threads is in: attention
+    over more than 512 cells is split among them. So is the number of sequences where there is a
+    sliding window, whose cache it sizes. The rope settings are the file's own, which are in the
     header's digest.
     """
     facts = {
         "format": FORMAT,
-        "library": version(),
+        "library": build(),
         "model": model.header.digest.hex(),
         "projector": projector.digest.hex() if projector else None,
         "template": hashlib.sha256(template.encode()).hexdigest(),
         "kv_type": shape.kv_type,
         "n_batch": shape.n_batch,
         "chunk": CHUNK,
+        "n_threads": shape.n_threads or physical_cores(),
+        "n_sequences": shape.n_sequences if model.n_swa else 0,
+        "long_rope": shape.n_ctx > model.header.rope_threshold > 0,
         "flash_attention": True,
-        "lora": [[read_header(Path(path)).digest.hex(), scale] for path, scale in loading.lora],
+        "space_prefix": False,
+        # Without a GPU in the build it is ignored.
+        "n_gpu_layers": loading.n_gpu_layers if llama.llama_supports_gpu_offload() else 0,
+        "lora": [[each.header.digest.hex(), each.scale] for each in model.adapters],
     }
     text = json.dumps(facts, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).digest()

@@ -34,6 +34,7 @@ class Branch:
 
     def append(self, step: Step) -> None:
         """Record a step that was evaluated."""
+        step = step.bare()
         self._register(len(self.steps), step)
         self.steps.append(step)
 

@@ -52,8 +52,8 @@ class Tree:
     Parameters
     ----------
     budget : int
-        Bytes. The least recently used leaves go first, so a parent is never lost before its
-        children, which need its rows.
+        Bytes. The least recently used go first: leaves whole, and of a checkpoint that others
+        stand on its state alone, since they need its rows and not its state.
     """
 
     def __init__(self, budget: int) -> None:
@@ -123,14 +123,25 @@ class Tree:
         for each in sorted(doomed, key=lambda each: -each.stop):
             self.remove(each)
 
-    def evict(self) -> int:
-        """Drop least recently used leaves until the budget holds; returns how many went."""
-        dropped = 0
+    def evict(self) -> None:
+        """Drop what was used least recently until the budget holds."""
         while self.n_bytes > self.budget and self._nodes:
-            leaves = (node for node in self._nodes.values() if node.children == 0)
-            self.remove(min(leaves, key=lambda node: (node.used, -node.stop)))
-            dropped += 1
-        return dropped
+            # Of a path, whose parts were used together, the beginning goes first: states are
+            # dropped from there, and the end, which the next cell continues, is kept longest.
+            victim = min(
+                (
+                    node
+                    for node in self._nodes.values()
+                    if node.children == 0 or node.payload.state is not None
+                ),
+                key=lambda node: (node.used, node.stop),
+            )
+            if victim.children == 0:
+                self.remove(victim)
+            else:
+                assert victim.payload.state is not None
+                self.n_bytes -= victim.payload.state.nbytes
+                victim.payload = replace(victim.payload, state=None)
 
     def clear(self) -> None:
         """Drop everything."""

@@ -28,7 +28,9 @@ FORMAT = 1
 STORE = "LLMAGIC_STORE"
 """Environment variable: the folder for everything that outlives a process."""
 
-ENDED = "the process ended while it was tried"
+ENDED = "the process ended twice while it was tried"
+ATTEMPTS = 2
+"""Processes that may end while a layout is tried; one may have been killed by its user."""
 
 
 def store_folder() -> Path:
@@ -52,6 +54,7 @@ class Record:
         folder = store_folder() / "probes" if folder is None else folder
         self.path = folder / f"{fingerprint.hex()}.json"
         self._fatal: dict[str, str] = {}
+        self._ended: dict[str, int] = {}
 
     def verdict(self) -> Verdict | None:
         """The verdict, if there is one."""
@@ -74,7 +77,9 @@ class Record:
             fatal = {Layout(name): str(reason) for name, reason in found["fatal"].items()}
             trying = found.get("trying")
             if trying is not None and _is_gone(trying):
-                fatal[Layout(trying["layout"])] = ENDED
+                self._ended = {trying["layout"]: int(trying["times"])}
+                if trying["times"] >= ATTEMPTS:
+                    fatal[Layout(trying["layout"])] = ENDED
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             fatal = {}
         self._fatal = {layout.value: reason for layout, reason in fatal.items()}
@@ -87,6 +92,7 @@ class Record:
             {
                 "trying": {
                     "layout": layout.value,
+                    "times": self._ended.get(layout.value, 0) + 1,
                     "host": platform.node(),
                     "process": me.pid,
                     "since": me.create_time(),
@@ -139,7 +145,8 @@ def _is_gone(trying: dict[str, Any]) -> bool:
     if trying["host"] != platform.node():
         return False  # nobody here can tell
     try:
-        return bool(psutil.Process(trying["process"]).create_time() != trying["since"])
+        # Another process may have got its number; a clock that was set moves both by a little.
+        return bool(abs(psutil.Process(trying["process"]).create_time() - trying["since"]) > 5)
     except psutil.NoSuchProcess:
         return True
     except psutil.Error:

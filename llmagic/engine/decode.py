@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from llmagic.checkpoint.payload import Layout, Payload
 from llmagic.engine.work import Work
-from llmagic.errors import EvaluationError
+from llmagic.errors import CheckpointError
 from llmagic.events import Delta
 from llmagic.model.loading import Vocabulary
 from llmagic.model.sampling import Sampler, TextStream
@@ -64,16 +64,19 @@ class Decoder:
             finally:
                 self._say(stream.finish())
                 work.generated.count = len(reply.tokens)
-            if stream.stopped:
-                self._drop_stop_text(stream)
+            whole = not stream.stopped or self._drop_stop_text(stream)
         work.generated.count = len(reply.tokens)
+        reply.stop = stop
+        if not whole:
+            # It holds more than the reply, which stands; the next turn evaluates that again.
+            work.checkpoints.branches.drop(work.branch)
+            return reply
         end = work.branch.end
         assert end is not None
         step = self._sequence.reply_step(reply.tokens, end.key)
         if step is not None:
             work.branch.append(step)
             work.save(exact=end.key == self._sequence.steps[-1].key)
-        reply.stop = stop
         return reply
 
     def _draw(self, sampler: Sampler, stream: TextStream, room: int) -> str:
@@ -106,7 +109,8 @@ class Decoder:
         work = self._work
         position = self._sequence.n_positions + index
         work.with_room(
-            lambda: work.context.evaluate((token,), position, work.branch.sequence, logits=True)
+            position,
+            lambda: work.context.evaluate((token,), position, work.branch.sequence, logits=True),
         )
 
     # A stop text is no part of the reply, and the context must not hold it either. Memory that
@@ -120,8 +124,11 @@ class Decoder:
             end = checkpoints.payloads.take_end(self._work.branch.sequence, stop)
             self._back = (n, end)
 
-    def _drop_stop_text(self, stream: TextStream) -> None:
-        """Leave just the tokens whose text is shown; part of a token is tokenised by itself."""
+    def _drop_stop_text(self, stream: TextStream) -> bool:
+        """Leave just the tokens whose text is shown; part of a token is tokenised by itself.
+
+        False where the context cannot be taken back, and holds others.
+        """
         reply, size = self.generated, len(stream.text)
         whole, shown = len(reply.tokens), 0
         while whole:
@@ -132,12 +139,18 @@ class Decoder:
             whole -= 1
         rest = self._vocabulary.tokenize(stream.text[shown:], special=False)
         tokens = reply.tokens[:whole] + rest
-        for index in range(self._go_back(whole), len(tokens)):
-            self._evaluate(tokens[index], index)
+        held = self._go_back(whole)
+        if held is not None:
+            for index in range(held, len(tokens)):
+                self._evaluate(tokens[index], index)
         reply.tokens = tokens
+        return held is not None
 
-    def _go_back(self, n: int) -> int:
-        """Take the branch back to at most `n` reply tokens; returns how many it holds."""
+    def _go_back(self, n: int) -> int | None:
+        """Take the branch back to at most `n` reply tokens; returns how many it holds.
+
+        None where that cannot be done.
+        """
         work, sequence = self._work, self._work.branch.sequence
         if n == len(self.generated.tokens):
             return n
@@ -145,6 +158,9 @@ class Decoder:
             if work.context.cut(sequence, self._sequence.n_positions + n):
                 return n
         elif self._back is not None and self._back[0] <= n:
-            work.checkpoints.payloads.put_end(sequence, self._back[1])
+            try:
+                work.checkpoints.payloads.put_end(sequence, self._back[1])
+            except CheckpointError:
+                return None
             return self._back[0]
-        raise EvaluationError("the stop text could not be taken out of the context.")
+        return None

@@ -85,11 +85,14 @@ class Engine:
     ) -> None:
         self.loading = loading
         self.interrupt = InterruptFlag()
-        self.model = Model(
-            path,
-            n_gpu_layers=loading.n_gpu_layers,
-            on_progress=lambda fraction: tell(LoadingEvent("model", fraction)),
-        )
+        with self.interrupt:
+            self.model = Model(
+                path,
+                n_gpu_layers=loading.n_gpu_layers,
+                lora=loading.lora,
+                on_progress=lambda fraction: tell(LoadingEvent("model", fraction)),
+                interrupt=self.interrupt,
+            )
         self.projector: Projector | None = None
         self.context: Context | None = None
         try:
@@ -107,10 +110,10 @@ class Engine:
                 n_batch = max(n_batch, self.projector.largest_indivisible())
                 tell(LoadingEvent("projector", 1.0))
             # Other branches' cells between its own would move the last bits of a sum over them.
-            self.n_branches = 1 if loading.exact else loading.n_sequences
-            self.n_ctx_limit = loading.n_ctx or self.model.n_ctx_train or 1 << 30
+            self.n_branches = 1 if loading.exact else max(loading.n_sequences, 1)
+            self.n_ctx_limit = self._largest_size()
             shape = Shape(
-                n_ctx=min(self.n_ctx_limit, loading.n_ctx_start),
+                n_ctx=self._first_size(),
                 # One more for a branch in the making, one for loading.
                 n_sequences=self.n_branches + 2,
                 n_batch=n_batch,
@@ -141,6 +144,25 @@ class Engine:
             exact=loading.exact,
             disk=self._disk(store, layout),
         )
+
+    def _largest_size(self) -> int:
+        """Tokens the context may hold in the end."""
+        trained = self.model.n_ctx_train
+        wanted = self.loading.n_ctx or trained or 1 << 30
+        if self.model.header.learned_positions and wanted > trained:
+            raise ModelError(
+                f"expected a context of at most {trained:,} tokens, the positions "
+                f"{self.model.name!r} has learned, and got {wanted:,}. Use a smaller --ctx."
+            )
+        return wanted
+
+    def _first_size(self) -> int:
+        """Tokens the context holds at first."""
+        first, threshold = self.loading.n_ctx_start, self.model.header.rope_threshold
+        if threshold < self.n_ctx_limit:
+            # A context that grew over the threshold would change what its own states mean.
+            first = max(first, threshold + 1)
+        return min(self.n_ctx_limit, first)
 
     def _disk(self, store: Store | None, layout: Layout) -> DiskTier | None:
         if store is None:
@@ -182,19 +204,20 @@ class Engine:
             self._warned = True
             tell(Notice(NOT_EXACT))
         with self.interrupt:
-            room = min(room, self._make_room(sequence.n_tokens, sampling.max_tokens, tell))
-            resumed = outcome.resumed = self.checkpoints.resume(sequence)
-            for notice in resumed.notices:
-                tell(Notice(notice))
-            work = outcome.work = Work(self.checkpoints, resumed.branch, tell)
             try:
+                room = min(room, self._make_room(sequence.n_tokens, sampling.max_tokens, tell))
+                resumed = outcome.resumed = self.checkpoints.resume(sequence)
+                for notice in resumed.notices:
+                    tell(Notice(notice))
+                work = outcome.work = Work(self.checkpoints, resumed.branch, tell)
                 work.stop_if_interrupted()
                 outcome.exact = prefill(work, self.projector, sequence)
                 decoder = Decoder(work, self.model.vocabulary, sequence, sampling)
                 outcome.generated = decoder.generated
                 decoder.run(self._seed(sequence, sampling), room)
             except BaseException as error:
-                self.checkpoints.undo(resumed.branch)
+                if outcome.resumed is not None:
+                    self.checkpoints.undo(outcome.resumed.branch)
                 if isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
                     raise Interrupted(
                         "interrupted; the turn is not part of the conversation."

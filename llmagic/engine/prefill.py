@@ -23,7 +23,7 @@ def prefill(work: Work, projector: Projector | None, sequence: Sequence) -> bool
     PromptError
         The sequence ends with an image.
     """
-    if isinstance(sequence.spans[-1], Media):
+    if isinstance(sequence.steps[-1].span, Media):
         # llama.cpp gives no logits for an image, and ends the process when they are sampled from.
         raise PromptError(
             "expected text after the last image, and the chat template writes none there. Write "
@@ -43,7 +43,8 @@ def prefill(work: Work, projector: Projector | None, sequence: Sequence) -> bool
             work.tell(Prefill(work.evaluated.count, total))
             with work.evaluated.running():
                 work.with_room(
-                    partial(_evaluate, work, projector, step, embeddings, step is steps[-1])
+                    step.position,
+                    partial(_evaluate, work, projector, step, embeddings, step is steps[-1]),
                 )
             work.branch.append(step)
             work.evaluated.count += step.n_tokens

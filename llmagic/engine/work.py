@@ -57,19 +57,22 @@ class Work:
         self.saved = Meter()
         self.generated = Meter()
 
-    def with_room(self, evaluate: Callable[[], None]) -> None:
-        """Evaluate; where cells are short, give up other branches, the oldest first.
+    def with_room(self, position: int, evaluate: Callable[[], None]) -> None:
+        """Evaluate at `position`; where cells are short, give up other branches, the oldest first.
 
         Raises
         ------
         NoRoomError
-            This branch alone fills the context.
+            This branch alone fills the context, or part of an image is in it already and cannot
+            be cut off.
         """
         while True:
             try:
                 return evaluate()
             except NoRoomError:
-                if not self.checkpoints.branches.drop_oldest(keep=self.branch):
+                # An image of several batches may be half there.
+                clean = self.context.cut(self.branch.sequence, position)
+                if not clean or not self.checkpoints.branches.drop_oldest(keep=self.branch):
                     raise
 
     def save(self, *, exact: bool) -> None:

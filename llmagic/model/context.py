@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from llmagic.errors import EvaluationError, Interrupted, ModelError
+from llmagic.model.adapters import set_adapters
 from llmagic.model.interrupt import InterruptFlag
 from llmagic.model.library import LOG, llama
-from llmagic.model.loading import Model
+from llmagic.model.loading import Memory, Model
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -79,7 +80,9 @@ class Context:
         self.interrupt = interrupt or InterruptFlag()
         threads = shape.n_threads or physical_cores()
         parameters = llama.llama_context_default_params()
-        parameters.n_ctx = shape.n_ctx
+        # llama.cpp shrinks the batch to the context before it rounds the context up, and then
+        # ends the process at the first batch that is larger.
+        parameters.n_ctx = max(shape.n_ctx, shape.n_batch)
         parameters.n_batch = parameters.n_ubatch = shape.n_batch
         parameters.n_seq_max = shape.n_sequences
         parameters.n_threads = parameters.n_threads_batch = threads
@@ -94,16 +97,39 @@ class Context:
         with LOG.section() as log:
             pointer = llama.llama_init_from_model(model.pointer, parameters)
             if not pointer:
+                advice = "a smaller --ctx" + (", or --kv f16" if shape.kv_type != "f16" else "")
                 raise ModelError(
                     f"no context of {shape.n_ctx:,} tokens ({shape.kv_type} cache) could be made "
-                    f"for {model.name!r}. Try a smaller --ctx. llama.cpp: {log.errors()}"
+                    f"for {model.name!r}. Try {advice}. llama.cpp: {log.errors()}"
                 )
         self.pointer = pointer
-        self._finalizer = weakref.finalize(self, llama.llama_free, pointer)
+        # The model must outlive it, also when both are collected at once.
+        self._finalizer = weakref.finalize(self, _free, pointer, model)
+        set_adapters(pointer, model.adapters)
         self._memory = llama.llama_get_memory(pointer)
+        if not self._memory:
+            self.close()
+            raise ModelError(
+                f"expected a model that generates text, and {model.name!r} "
+                f"({model.header.architecture}) has no memory of its context, as embedding models."
+            )
         self.n_ctx = int(llama.llama_n_ctx(pointer))
         self._batch = _Batch(shape.n_batch)
         self._n_vocab = model.vocabulary.n_tokens
+        if model.memory is Memory.SWA and not self._has_window():
+            model.has_no_window()
+
+    def _has_window(self) -> bool:
+        """Whether the cache keeps a window apart.
+
+        Some files speak of a window that llama.cpp does not apply (exaone4 but for its largest);
+        its partial state is then the whole state, and writing a window's worth of it back would
+        throw the rest away.
+        """
+        self.evaluate((0,), 0, 0)
+        apart = self.state_size(0, partial=True) != self.state_size(0)
+        self.clear(0)
+        return apart
 
     def close(self) -> None:
         """Free the context."""
@@ -217,6 +243,10 @@ class Context:
         pointer = state.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
         n = llama.llama_state_seq_set_data_ext(self.pointer, pointer, state.size, sequence, flags)
         return int(n) == state.size
+
+
+def _free(pointer: int, _: Model) -> None:
+    llama.llama_free(pointer)
 
 
 class _Batch:

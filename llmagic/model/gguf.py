@@ -36,6 +36,7 @@ _key = _function("gguf_get_key", ctypes.c_char_p, _P, _I)
 _kv_type = _function("gguf_get_kv_type", ctypes.c_int, _P, _I)
 _n_tensors = _function("gguf_get_n_tensors", _I, _P)
 _tensor_offset = _function("gguf_get_tensor_offset", ctypes.c_size_t, _P, _I)
+_find_tensor = _function("gguf_find_tensor", _I, _P, ctypes.c_char_p)
 _tensor_size = _function("gguf_get_tensor_size", ctypes.c_size_t, _P, _I)
 
 # enum gguf_type -> the getter of a scalar. A getter called with another type aborts the process.
@@ -65,6 +66,19 @@ class Header:
     metadata: dict[str, Scalar]
     data_offset: int
     n_bytes: int
+    has_long_rope: bool = False
+    learned_positions: bool = False
+    """Whether each position has a row of weights: one beyond them ends the process (ggml-cpu's
+    get_rows asserts it; GPT-2, MPT, StarCoder)."""
+
+    @property
+    def rope_threshold(self) -> int:
+        """Size of context (tokens) above which a model takes its other rope factors; 0: never.
+
+        llama.cpp chooses between `rope_factors_long` and `_short` by the size of the context, not
+        by the position (llama-model.cpp, get_rope_factors), so a state means another thing there.
+        """
+        return self.number("rope.scaling.original_context_length") if self.has_long_rope else 0
 
     @property
     def architecture(self) -> str:
@@ -138,6 +152,8 @@ def read_header(path: Path) -> Header:
             (_tensor_offset(context, i) + _tensor_size(context, i) for i in range(count)), default=0
         )
         metadata = _metadata(context)
+        long_rope = _find_tensor(context, b"rope_factors_long.weight") >= 0
+        positions = _find_tensor(context, b"position_embd.weight") >= 0
     finally:
         _free(context)
     if offset + end > n_bytes:
@@ -145,7 +161,7 @@ def read_header(path: Path) -> Header:
             f"{str(path)!r} is truncated: its tensor table needs {offset + end:,} bytes, the file "
             f"has {n_bytes:,}. Get it again."
         )
-    return Header(path, metadata, offset, n_bytes)
+    return Header(path, metadata, offset, n_bytes, long_rope, positions)
 
 
 def _metadata(context: int) -> dict[str, Scalar]:

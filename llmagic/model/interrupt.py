@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
+from llmagic.errors import Interrupted
 from llmagic.model.library import llama
 
 _Handler = Callable[[int, FrameType | None], object] | int | None
@@ -48,6 +49,9 @@ class InterruptFlag:
             previous = signal.SIG_DFL if self._previous is None else self._previous
             signal.signal(signal.SIGINT, previous)
             self._installed = False
+        if self._set and error is None:
+            # Nobody asked since: the user still wants "Run All" to stop here.
+            raise Interrupted("interrupted; the turn is not part of the conversation.")
 
     def set(self) -> None:
         """Ask the running evaluation to stop."""

@@ -73,9 +73,15 @@ llama.llama_backend_init()
 
 
 def version() -> str:
-    """The llama.cpp build: part of the fingerprint, since a state means what the build says."""
-    system: bytes = llama.llama_version()
-    return f"llama-cpp-python {bindings_version}, llama.cpp {system.decode()}"
+    """The llama.cpp in use, for people."""
+    number: bytes = llama.llama_version()
+    return f"llama-cpp-python {bindings_version}, llama.cpp {number.decode()}"
 
 
-__all__ = ["LOG", "libggml", "llama", "mtmd", "version"]
+def build() -> str:
+    """The llama.cpp in use and what it was built for: other instructions give other last bits."""
+    features: bytes = llama.llama_print_system_info()
+    return f"{version()}, {features.decode()}"
+
+
+__all__ = ["LOG", "build", "libggml", "llama", "mtmd", "version"]

@@ -5,13 +5,23 @@ from __future__ import annotations
 import ctypes
 import enum
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from llmagic.errors import ModelError, ModelFileError
+from llmagic.errors import Interrupted, ModelError, ModelFileError
+from llmagic.model.adapters import load_adapter
 from llmagic.model.gguf import Header, read_header
+from llmagic.model.interrupt import InterruptFlag
 from llmagic.model.library import LOG, llama
+
+SPACE_PREFIX = b"tokenizer.ggml.add_space_prefix"
+
+HIDDEN_WINDOW = {
+    "deepseek4": "llama-model.cpp:2984: llama_model_n_swa says 0 because that window cannot be "
+    "rolled back; its cells move all the same",
+}
+"""Architectures with a sliding window that llama.cpp does not tell of, each with its reason."""
 
 
 class Memory(enum.StrEnum):
@@ -39,8 +49,12 @@ class Model:
         The file; the first one of a split model.
     n_gpu_layers : int
         Layers to put on the GPU, -1 for all.
+    lora : sequence of (path, scale)
+        LoRA adapters that every context of the model evaluates with.
     on_progress : callable, optional
         Called with the fraction loaded, 0 to 1.
+    interrupt : InterruptFlag, optional
+        Asked while the file is read.
 
     Raises
     ------
@@ -55,20 +69,30 @@ class Model:
         path: Path,
         *,
         n_gpu_layers: int = -1,
+        lora: Sequence[tuple[str, float]] = (),
         on_progress: Callable[[float], None] | None = None,
+        interrupt: InterruptFlag | None = None,
     ) -> None:
         self.header: Header = read_header(path)
         parameters = llama.llama_model_default_params()
         parameters.n_gpu_layers = n_gpu_layers
+        # Texts are tokenised piece by piece; SentencePiece would put a space before each of them.
+        overrides = (llama.llama_model_kv_override * 2)()
+        overrides[0].key = SPACE_PREFIX
+        overrides[0].tag = llama.LLAMA_KV_OVERRIDE_TYPE_BOOL
+        overrides[0].value.val_bool = False
+        parameters.kv_overrides = overrides
 
         def report(fraction: float, _: ctypes.c_void_p) -> bool:
             if on_progress is not None:
                 on_progress(fraction)
-            return True
+            return interrupt is None or not interrupt.is_set()
 
         parameters.progress_callback = llama.llama_progress_callback(report)
         with LOG.section() as log:
             pointer = llama.llama_model_load_from_file(str(path).encode(), parameters)
+            if not pointer and interrupt is not None and interrupt.is_set():
+                raise Interrupted("interrupted while the model was loaded.")
             if not pointer:
                 raise ModelFileError(
                     f"expected a model llama.cpp can load, and {str(path)!r} "
@@ -82,7 +106,21 @@ class Model:
                 f"expected a decoder-only language model, and {str(path)!r} "
                 f"({self.header.architecture}) is an encoder-decoder or diffusion model."
             )
+        self._has_window = True
         self.vocabulary = Vocabulary(self)
+        if not self.vocabulary.n_tokens:
+            self.close()
+            raise ModelError(
+                f"expected a model with a vocabulary, and {str(path)!r} has no token at all."
+            )
+        try:
+            self.adapters = tuple(
+                load_adapter(pointer, self.name, Path(each).expanduser(), scale)
+                for each, scale in lora
+            )
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def name(self) -> str:
@@ -98,9 +136,17 @@ class Model:
             return Memory.SWA
         return Memory.ATTENTION
 
+    def has_no_window(self) -> None:
+        """Say that the window the file speaks of is not there (a context found out)."""
+        self._has_window = False
+
     @property
     def n_swa(self) -> int:
         """Length of the sliding window (tokens), 0 without one."""
+        if not self._has_window:
+            return 0
+        if self.header.architecture in HIDDEN_WINDOW:
+            return self.header.number("attention.sliding_window")
         return int(llama.llama_model_n_swa(self.pointer))
 
     @property

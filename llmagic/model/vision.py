@@ -18,7 +18,7 @@ import numpy.typing as npt
 from llmagic.errors import EvaluationError, ImageError, ProjectorError
 from llmagic.model.context import Context
 from llmagic.model.gguf import Header, read_header
-from llmagic.model.library import LOG, llama, mtmd, version
+from llmagic.model.library import LOG, build, llama, mtmd
 from llmagic.model.loading import Model
 from llmagic.prompt.images import Picture
 from llmagic.sequence import Boundary, Media, Span, Text
@@ -31,6 +31,8 @@ UNSUPPORTED = {
     # Its positions count the images before (mtmd.cpp, MTMD_POS_TYPE_HUNYUANVL), so an image's
     # state would depend on how many stand above it.
     "hunyuanvl": "its image positions depend on the number of images above",
+    # mtmd.cpp pads the image to a multiple of 4 of the tokens above it.
+    "deepseek4v": "its images are padded by the number of tokens above",
 }
 
 
@@ -68,7 +70,7 @@ class Projector:
     image_tokens : int
         Most tokens for one image, 0 for the projector's own limit.
     budget : int
-        Bytes of embeddings kept in memory.
+        Bytes of embeddings kept in memory, and as many of pictures.
     store : Store, optional
         Where embeddings outlive the process.
 
@@ -119,16 +121,17 @@ class Projector:
                     f"with the model. llama.cpp: {log.errors()}"
                 )
         self._pointer = pointer
-        self._finalizer = weakref.finalize(self, mtmd.mtmd_free, pointer)
+        self._finalizer = weakref.finalize(self, _free, pointer, model)
         if not mtmd.mtmd_support_vision(pointer):
             self.close()
             raise ProjectorError(f"expected a vision projector, and {str(path)!r} takes no images.")
         self._n_embd = model.n_embd
         self._callback = mtmd.mtmd_helper_post_decode_callback()
         self._store = store
-        settings = f"{image_tokens} {version()}".encode()
+        settings = f"{image_tokens} {n_threads} {parameters.use_gpu} {build()}".encode()
         self.digest = hashlib.blake2b(self.header.digest + settings, digest_size=16).digest()
-        self._placed: dict[bytes, tuple[Span, ...]] = {}
+        self._placed: OrderedDict[bytes, tuple[Span, ...]] = OrderedDict()
+        self._placed_bytes = 0
         self._embeddings: OrderedDict[bytes, Embedding] = OrderedDict()
         self._budget = budget
 
@@ -150,9 +153,17 @@ class Projector:
         ImageError
             The projector cannot take it.
         """
-        if picture.digest not in self._placed:
-            self._placed[picture.digest] = self._spans(picture, self._chunks(picture))
-        return self._placed[picture.digest]
+        spans = self._placed.get(picture.digest)
+        if spans is None:
+            spans = self._placed[picture.digest] = self._spans(picture, self._chunks(picture))
+            self._placed_bytes += len(picture.pixels)
+            while len(self._placed) > 1 and self._placed_bytes > self._budget:
+                _, oldest = self._placed.popitem(last=False)
+                self._placed_bytes -= max(
+                    len(_slot(span).picture.pixels) for span in oldest if isinstance(span, Media)
+                )
+        self._placed.move_to_end(picture.digest)
+        return spans
 
     def _chunks(self, picture: Picture) -> list[int]:
         """Mtmd's chunks for a picture; the caller owns the copies."""
@@ -214,7 +225,9 @@ class Projector:
         if not mtmd.mtmd_decode_use_non_causal(self._pointer, None):
             return 0
         largest = 0
-        for size in ((256, 256), (LARGEST_SIDE, LARGEST_SIDE), (LARGEST_SIDE, 512)):
+        sides = [LARGEST_SIDE // 32 * side for side in range(1, 33)]
+        sizes = [(LARGEST_SIDE, side) for side in sides] + [(side, LARGEST_SIDE) for side in sides]
+        for size in [(256, 256), *sizes]:
             bitmap = mtmd.mtmd_bitmap_init(*size, None)
             for chunk in self._tokenize(bitmap, f"{size[0]} x {size[1]} px"):
                 if not _is_text(chunk):
@@ -332,6 +345,11 @@ class Projector:
                 f"expected an image to end at position {position + media.n_positions}, and "
                 f"llama.cpp says {after.value}."
             )
+
+
+def _free(pointer: int, _: Model) -> None:
+    # The model must outlive it, also when both are collected at once.
+    mtmd.mtmd_free(pointer)
 
 
 def _slot(media: Media) -> Slot:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,9 +194,7 @@ class LLMagic(Magics, Defaults):
         )
         self.close()
         self._session, self._loaded = session, wanted
-        vocabulary = session.engine.model.vocabulary
-        tokenize = partial(vocabulary.tokenize, special=False)
-        self.conversation.use_model(wanted[0], tokenize)
+        self.conversation.use_model(wanted[0], session.tokenize)
         return session
 
 

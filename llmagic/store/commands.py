@@ -20,6 +20,7 @@ from llmagic.store.upkeep import Removed, Selection, clear, prune, verify
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_KINDS = ", ".join(Kind)
 _BAR = 30
 
 
@@ -53,7 +54,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def _add_selection(action: argparse.ArgumentParser) -> None:
     group = action.add_argument_group("selection")
     group.add_argument(
-        "--kind", type=Kind, choices=[*Kind], action="append", help="repeatable", metavar="KIND"
+        "--kind", type=_kind, action="append", help=f"{_KINDS}; repeatable", metavar="KIND"
     )
     group.add_argument("--model", metavar="TEXT", help="part of the model's name")
     group.add_argument("--notebook", metavar="TEXT", help="part of the notebook's name")
@@ -63,6 +64,13 @@ def _add_selection(action: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--larger-than", type=_size, default=0, metavar="SIZE", help="e.g. 10M, 1.5G"
     )
+
+
+def _kind(text: str) -> Kind:
+    try:
+        return Kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected one of {_KINDS}, got {text!r}") from None
 
 
 def _age(text: str) -> float:
@@ -113,8 +121,8 @@ def _ls(arguments: argparse.Namespace) -> int:
     for kind in Kind:
         of_kind = [each for each in found if each[0].kind is kind]
         if of_kind:
-            print(f"{len(of_kind):,} {kind}, {_human(_total(of_kind))}")
-    print(f"{len(found):,} entries, {_human(_total(found))} in {folder.path}")
+            print(f"{kind}: {_count(len(of_kind), 'entry')}, {_human(_total(of_kind))}")
+    print(f"{_count(len(found), 'entry')}, {_human(_total(found))} in {folder.path}")
     return 0
 
 
@@ -148,8 +156,8 @@ def _verify(arguments: argparse.Namespace) -> int:
         done = "still there" if stays else "removed"
         print(f"{what}, {done}: {folder.file(record.kind, record.name)} ({why})")
     if report.temporaries:
-        print(f"{report.temporaries:,} unfinished files removed")
-    print(f"{report.files:,} good entries, {_human(report.n_bytes)} in {folder.path}")
+        print(f"{_count(report.temporaries, 'unfinished file')} removed")
+    print(f"{_count(report.files, 'good entry')}, {_human(report.n_bytes)} in {folder.path}")
     return 0 if report.is_well else 1
 
 
@@ -177,12 +185,12 @@ def _removed(arguments: argparse.Namespace, folder: Folder, removed: Removed) ->
         )
         return status
     if removed.temporaries:
-        print(f"{removed.temporaries:,} unfinished files removed")
+        print(f"{_count(removed.temporaries, 'unfinished file')} removed")
     if removed.kept:
-        print(f"{removed.kept:,} checkpoints stay because others stand on them")
+        print(f"kept because others stand on them: {_count(removed.kept, 'checkpoint')}")
     if removed.stuck:
-        print(f"{removed.stuck:,} entries could not be removed from {folder.path}")
-    print(f"{removed.files:,} entries removed, {_human(removed.n_bytes)}")
+        print(f"could not be removed from {folder.path}: {_count(removed.stuck, 'entry')}")
+    print(f"{_count(removed.files, 'entry')} removed, {_human(removed.n_bytes)}")
     return status
 
 
@@ -202,6 +210,12 @@ def _print_json(folder: Folder, **values: object) -> None:
     print(json.dumps({"store": str(folder.path), **values}, indent=2))
 
 
+def _count(number: int, noun: str) -> str:
+    if number != 1:
+        noun = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{number:,} {noun}"
+
+
 def _human(n_bytes: float) -> str:
     for unit in ("B", "KiB", "MiB", "GiB"):
         if n_bytes < 1024:
@@ -211,7 +225,7 @@ def _human(n_bytes: float) -> str:
 
 
 def _ago(seconds: float) -> str:
-    for unit in ("w", "d", "h", "m"):
+    for unit in ("d", "h", "m"):
         if seconds >= _SECONDS[unit]:
             return f"{seconds / _SECONDS[unit]:.0f}{unit}"
     return f"{max(0.0, seconds):.0f}s"

@@ -13,6 +13,9 @@ from llmagic.store.folder import Folder, Record
 
 Id = tuple[Kind, bytes]
 
+EVICTING = 1.0
+"""Seconds that an eviction waits for files that are just being published, or for another one."""
+
 
 class Evicted(NamedTuple):
     """Bytes that are left of all entries, and what was removed."""
@@ -62,7 +65,7 @@ def evict(
 
     Returns None where another process is at it already.
     """
-    with folder.lock(exclusive=True, seconds=1.0) as mine:
+    with folder.lock(exclusive=True, seconds=EVICTING) as mine:
         if not mine:
             return None
         records = {(each.kind, each.name): each for each in folder.records()}

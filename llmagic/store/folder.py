@@ -33,6 +33,8 @@ from llmagic.store.files import (
 )
 
 SUFFIX = ".safetensors"
+PUBLISHING = 5.0
+"""Seconds that a new file waits for an eviction to end; after that it is published all the same."""
 
 
 def root() -> Path:
@@ -206,7 +208,7 @@ class Folder:
             try:
                 write(descriptor, pieces, abandon)
                 os.fsync(descriptor)
-                with self.lock(exclusive=False, seconds=5.0):
+                with self.lock(exclusive=False, seconds=PUBLISHING):
                     # Under the lock, or an eviction might take the parent just now.
                     if parent is not None and not self.has(kind, parent):
                         discard(unfinished)

@@ -146,7 +146,7 @@ def test_edit_before_an_image_uses_its_stored_embedding(toy_named, tmp_path: Pat
 
 @pytest.mark.parametrize(
     "loading",
-    [Loading(n_ctx_start=2048), Loading(n_ctx=8192, n_ctx_start=8192), Loading(n_threads=2)],
+    [Loading(n_ctx_start=2048), Loading(n_ctx=8192, n_ctx_start=8192)],
 )
 def test_other_sizes_use_the_files(toy: Toy, notebook: tuple[Path, list[Turn]], loading: Loading):
     folder, turns = notebook
@@ -160,13 +160,14 @@ def test_other_sizes_use_the_files(toy: Toy, notebook: tuple[Path, list[Turn]], 
     "settings",
     [
         {"loading": Loading(kv_type="q8_0")},
+        {"loading": Loading(n_threads=3)},
         {
             "template": "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}\n"
             "{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
         },
         {"loading": Loading(image_tokens=12)},
     ],
-    ids=["kv type", "template", "image tokens"],
+    ids=["kv type", "threads", "template", "image tokens"],
 )
 def test_other_meanings_do_not(toy_named, tmp_path: Path, settings: dict[str, object]):
     toy = toy_named("qwen2vl")
