@@ -18,8 +18,6 @@ from tests.toys import Toy
 def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or writes the history and profiles of whoever runs it."""
     patch = pytest.MonkeyPatch()
-    # OpenMP's threads wait for each other busily: ten times slower where cores are shared.
-    patch.setenv("OMP_WAIT_POLICY", "passive")
     patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
     patch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path_factory.mktemp("jupyter")))
     yield

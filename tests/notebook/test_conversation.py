@@ -29,6 +29,7 @@ class Notebook:
             system=place.system,
             parts=(TextPart(text),),
             reply=ReplyPart(text.upper(), (1,)),
+            text=text.upper(),
             sampling=Sampling(),
             stop="end",
             usage={},
@@ -143,6 +144,26 @@ def test_draws_are_counted_for_each_cell() -> None:
     assert Conversation().seed(request, "x") != Conversation().seed(request, "y")
     assert all(0 <= seed < 2**31 for seed in seeds("a"))
     assert Conversation().seed(request, "\ud800") >= 0
+
+
+def test_another_model_reads_the_replies_as_its_own_tokens() -> None:
+    notebook = Notebook()
+    notebook.conversation.use_model("one", lambda text: [7])
+    for cell in "ab":
+        notebook.run(cell, cell)
+    notebook.conversation.use_model("one", lambda text: [7])
+    assert tokens(notebook) == [(1,), (1,)]
+    notebook.conversation.use_model("two", lambda text: text.encode())
+    assert tokens(notebook) == [(65,), (66,)]
+    notebook.run("c", "c")
+    notebook.conversation.use_model("one", lambda text: [7])
+    assert tokens(notebook) == [(1,), (1,), (7,)]
+    assert notebook.chain == ["A", "B", "C"]
+
+
+def tokens(notebook: Notebook) -> list[tuple[int, ...]]:
+    assert notebook.conversation.last is not None
+    return [turn.tokens for turn in notebook.conversation.last.path()]
 
 
 def test_clear() -> None:

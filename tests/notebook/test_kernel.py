@@ -9,7 +9,7 @@ import pytest
 
 from tests.notebook.conftest import write_picture
 from tests.notebook.kernel import Kernel, Outcome
-from tests.toys import Toy
+from tests.toys import Toy, tokenizer, write
 
 CELLS = {
     "a": "![](a.png)What is this?",
@@ -68,6 +68,22 @@ def test_cells_with_ids(kernel: Kernel, qwen35: Toy, tmp_path: Path) -> None:
     below = kernel.ask(CELLS["c"], "c", "-t 0.7")
     assert below.usage["prompt"]["images"] == 2, "the new turn of a stands above c now"
     assert cost(below)[1] == 0
+
+
+def test_the_system_prompt_holds_from_its_cell_on(kernel: Kernel, llama: Toy) -> None:
+    kernel.load(llama.model)
+    for cell, options in (("a", ""), ("b", "-s 'Be brief.'"), ("c", "")):
+        kernel.ask("Tell me.", cell, options)
+    turns = "get_ipython().magics_manager.registry['LLMagic'].conversation.entries"
+    systems = f"[entry.turn.system for entry in {turns}]"
+    assert kernel.value(systems) == "[None, 'Be brief.', 'Be brief.']"
+    kernel.ask("Tell me more.", "a")
+    kernel.ask("Tell me.", "c")
+    assert kernel.value(systems) == "[None, 'Be brief.', 'Be brief.']"
+    long = kernel.ask("Tell me.", "c").usage["prompt"]["tokens"]
+    kernel.ask("Tell me.", "b")
+    assert kernel.ask("Tell me.", "c").usage["prompt"]["tokens"] < long
+    assert kernel.value(systems) == "[None, None, None]"
 
 
 def test_resampling_a_cell_draws_anew_and_the_same_in_every_kernel(
@@ -220,11 +236,30 @@ def test_the_extension_can_be_unloaded_and_loaded_again(kernel: Kernel, llama: T
     assert "not found" in kernel.ask("Tell me.").stderr
 
 
-def test_another_model_from_this_cell_on(kernel: Kernel, llama: Toy, qwen35: Toy) -> None:
-    kernel.load(llama.model)
+@pytest.fixture
+def other_vocabulary(tmp_path: Path) -> Iterator[Toy]:
+    """A model whose vocabulary ends where that of the other toys goes on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tokenizer, "N_MERGES", 20)
+        tokenizer.vocabulary.cache_clear()
+        yield write("llama", tmp_path / "other")
+    tokenizer.vocabulary.cache_clear()
+
+
+def test_another_model_from_this_cell_on(
+    kernel: Kernel, llama: Toy, qwen35: Toy, other_vocabulary: Toy
+) -> None:
+    kernel.load(qwen35.model)
     kernel.ask("Tell me.", "a")
-    other = kernel.ask("More.", "b", f"-m {qwen35.model}")
-    assert other.usage["model"] == "llmagic toy qwen35"
+    before = kernel.ask("More.", "b")
+    other = kernel.ask("More.", "b", f"-m {other_vocabulary.model}")
+    assert other.usage["model"] == "llmagic toy llama"
+    above = "get_ipython().magics_manager.registry['LLMagic'].conversation.entries[0].turn"
+    text = eval(kernel.value(f"{above}.text"))
+    assert len(eval(kernel.value(f"{above}.tokens"))) > len(text.encode()) // 2, "in small tokens"
+
+    again = kernel.ask("More.", "b", f"-m {qwen35.model}")
+    assert again.usage["turn"] == before.usage["turn"], "in its own tokens again"
     assert kernel.ask("More.", "c").usage["model"] == "llmagic toy qwen35"
     missing = kernel.ask("More.", "d", "-m nothing.gguf")
     assert missing.error == "ModelFileError"

@@ -201,6 +201,7 @@ def test_an_image_alone_is_a_prompt(seeing: Cells, tmp_path: Path, body: str) ->
     write_picture(tmp_path / "a.png")
     seeing.run(f"%%llm -a a.png --max-tokens 2\n{body}")
     assert texts(seeing.turn()) == ["<image>"]
+    assert seeing.text("%llm history").splitlines()[1].split()[:3] == ["1", "▢", "1"]
 
 
 def test_an_empty_cell_is_an_error(loaded: Cells) -> None:
@@ -303,7 +304,7 @@ def cells_of(text: str) -> list[str]:
     return [" ".join(line.split()) for line in text.splitlines()]
 
 
-def test_status(cells: Cells, qwen35: Toy) -> None:
+def test_status(cells: Cells, qwen35: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "none; %llm load PATH" in cells.text("%llm status")
     cells.run(f"%llm load {qwen35.model} --projector {qwen35.projector}")
     cells.ask("Hello")
@@ -311,6 +312,10 @@ def test_status(cells: Cells, qwen35: Toy) -> None:
     assert status["turns"] == "1"
     assert status["model"] == "llmagic toy qwen35"
     assert status["memory"] == "hybrid"
+    home = qwen35.model.parent.parent
+    monkeypatch.setenv("HOME", str(home))
+    shown = cells.text("%llm status")
+    assert f"~/{qwen35.model.relative_to(home)}" in shown
     assert {"context", "live", "checkpoints", "images", "projector", "layout"} <= set(status)
 
 
