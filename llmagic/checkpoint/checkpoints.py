@@ -173,7 +173,7 @@ class Checkpoints:
         elif node is None and self.can_cut:
             node = self.tree.around(digest)
             if node is not None:
-                inside = next(step for step in node.steps if step.key == digest)
+                inside = next(step for step in node.steps if digest in (step.key, step.content))
                 yield _Place(inside, node=node)
 
     def _on_disk(self, key: bytes) -> bool:

@@ -91,12 +91,13 @@ class Branches:
         if base is not None and stop > 0:
             self._context.copy(base.sequence, sequence, 0, position)
         branch = Branch(sequence, until(base.steps, stop) if base is not None else [])
-        # Taken only now: an interrupt before would have lost it for good.
+        while len(self._branches) >= self._count:
+            self.drop_oldest(keep=branch)
+        # Only now, so that an exception on the way neither loses the sequence for good nor leaves
+        # a branch behind that is not what it says.
         self._free.remove(sequence)
         self._branches.append(branch)
         self.touch(branch)
-        while len(self._branches) > self._count:
-            self.drop_oldest(keep=branch)
         return branch
 
     def touch(self, branch: Branch) -> None:
@@ -107,8 +108,8 @@ class Branches:
     def drop(self, branch: Branch) -> None:
         """Forget a branch; cells it shares stay with the others."""
         self._branches.remove(branch)
-        self._context.clear(branch.sequence)
         self._free.append(branch.sequence)
+        self._context.clear(branch.sequence)
 
     def drop_oldest(self, *, keep: Branch) -> bool:
         """Forget the least recently used branch but `keep`; False where there is no other."""

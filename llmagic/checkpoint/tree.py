@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -61,8 +62,9 @@ class Tree:
         self.n_bytes = 0
         self._clock = 0
         self._nodes: dict[bytes, Node] = {}
-        self._places: dict[bytes, Node] = {}
-        self._contents: dict[bytes, Node] = {}
+        # Several checkpoints may hold a place: two texts that begin alike, one evaluated twice.
+        self._places: defaultdict[bytes, list[Node]] = defaultdict(list)
+        self._contents: defaultdict[bytes, list[Node]] = defaultdict(list)
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -74,24 +76,30 @@ class Tree:
         """The checkpoint that ends with this step, evaluated like this."""
         return self._nodes.get(key)
 
-    def around(self, key: bytes) -> Node | None:
-        """A checkpoint in which, or at whose end, this step ends."""
-        return self._places.get(key)
+    def around(self, digest: bytes) -> Node | None:
+        """A checkpoint in which, or at whose end, a step of this key or content ends."""
+        return next(iter(self._places.get(digest, ())), None)
 
     def with_content(self, content: bytes) -> Node | None:
         """A checkpoint of this content, however it was evaluated."""
-        return self._contents.get(content)
+        return next(iter(self._contents.get(content, ())), None)
 
     def add(self, node: Node) -> None:
         """Keep a checkpoint; its parent must be here. The budget is enforced by `evict`."""
         self._nodes[node.key] = node
-        self._contents.setdefault(node.content, node)
-        for step in node.steps:
-            self._places.setdefault(step.key, node)
+        for index, digest in self._entries(node):
+            index[digest].append(node)
         if node.parent is not None:
             node.parent.children += 1
         self.n_bytes += node.payload.n_bytes
         self.touch(node)
+
+    def _entries(self, node: Node) -> Iterator[tuple[defaultdict[bytes, list[Node]], bytes]]:
+        """Where a checkpoint is listed besides its key."""
+        yield self._contents, node.content
+        for step in node.steps:
+            yield self._places, step.key
+            yield self._places, step.content
 
     def complete(self, node: Node, state: Bytes) -> None:
         """Give a checkpoint whose rows alone were loaded its state."""
@@ -108,11 +116,10 @@ class Tree:
     def remove(self, node: Node) -> None:
         """Drop a leaf."""
         del self._nodes[node.key]
-        if self._contents.get(node.content) is node:
-            del self._contents[node.content]
-        for step in node.steps:
-            if self._places.get(step.key) is node:
-                del self._places[step.key]
+        for index, digest in self._entries(node):
+            index[digest].remove(node)
+            if not index[digest]:
+                del index[digest]
         if node.parent is not None:
             node.parent.children -= 1
         self.n_bytes -= node.payload.n_bytes

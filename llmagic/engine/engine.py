@@ -145,6 +145,11 @@ class Engine:
             disk=self._disk(store, layout),
         )
 
+    @property
+    def n_ctx(self) -> int:
+        """Tokens the context holds now; 0 while there is none, after it could not be made."""
+        return 0 if self.context is None else self.context.n_ctx
+
     def _largest_size(self) -> int:
         """Tokens the context may hold in the end."""
         trained = self.model.n_ctx_train
