@@ -209,7 +209,8 @@ class ChatTemplate:
             and whole.startswith(close)
             and history.startswith(close)
         )
-        return _Ending(close if stable else None, whole)
+        # Where nothing asks for a reply, the boundary must still leave something to evaluate.
+        return _Ending(close if stable and close != whole else None, whole)
 
 
 def _ways(messages: Sequence[Message], variables: Mapping[str, object]) -> Iterator[_Way]:

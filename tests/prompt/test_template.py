@@ -96,7 +96,7 @@ RENDERED = {
         "<bos><start_of_turn>user\n{S\n\n}|SYSTEM|{U1}<end_of_turn>\n|USER|<start_of_turn>model\n"
         "[R1]<end_of_turn>\n<start_of_turn>user\n{U2}<end_of_turn>\n|USER|<start_of_turn>model\n"
     ),
-    "mistral": "<bos>[INST]{S}\n\n|SYSTEM|{U1}[/INST]|USER|[R1]</s>[INST]{U2}[/INST]|USER|",
+    "mistral": "<bos>[INST]{S}\n\n|SYSTEM|{U1}|USER|[/INST][R1]</s>[INST]{U2}|USER|[/INST]",
     "thinking": (
         "<|im_start|>system\n{S}<|im_end|>\n<|im_start|>user\n|SYSTEM|{U1}<|im_end|>\n|USER|"
         "<|im_start|>assistant\n[R1]<|im_end|>\n<|im_start|>user\n{U2}<|im_end|>\n|USER|"
@@ -123,7 +123,7 @@ RENDERED = {
         "<|im_start|>assistant\n[R1]<|im_end|>\n<|im_start|>user\n{U2}<|im_end|>\n|USER|"
         "<|im_start|>assistant\n"
     ),
-    "system_last": "<bos>[INST]{U1}[/INST]|USER|[R1]</s>[INST]{S}\n\n{U2}[/INST]|USER|",
+    "system_last": "<bos>[INST]{U1}|USER|[/INST][R1]</s>[INST]{S}\n\n{U2}|USER|[/INST]",
 }
 
 
@@ -148,8 +148,12 @@ def test_without_generation_prompt(name: str) -> None:
     template = load(name)
     silent = template.render(TURN, generation_prompt=False)
     asking = template.render(TURN)
-    assert silent[-1] == USER
-    assert asking[: len(silent)] == silent
+    if silent == asking:
+        # Nothing asks for a reply: the boundary leaves the end of the message to evaluate.
+        assert silent[-2:] == (USER, Markup("[/INST]"))
+    else:
+        assert silent[-1] == USER
+        assert asking[: len(silent)] == silent
     # Ending with a reply: nothing is asked for.
     assert contents(template.render(TURN[1:3], generation_prompt=False)) == [
         TextPart("U1"),
@@ -184,7 +188,7 @@ def test_where_history_is_rewritten_the_prefix_ends_with_the_user_message() -> N
 
 def test_a_system_prompt_that_moves_leaves_no_prefix() -> None:
     template = load("system_last")
-    assert shown(template.render(TURN[:2])) == "<bos>[INST]{S}\n\n|SYSTEM|{U1}[/INST]|USER|"
+    assert shown(template.render(TURN[:2])) == "<bos>[INST]{S}\n\n|SYSTEM|{U1}|USER|[/INST]"
     # Without one the template is as stable as any.
     short, long = template.render(TURN[1:2]), template.render(TURN[1:])
     assert long[: len(short)] == short

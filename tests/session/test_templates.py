@@ -1,0 +1,67 @@
+"""Conversations through every kind of chat template: what the next turn costs, and its truth.
+
+A template that renders history in another way than it was generated makes a prefix unstable. The
+cost must be what that makes of it and no more: resume at the last boundary both share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from llmagic.sequence import common_prefix
+from llmagic.session import Session, Turn
+from tests.oracle import assert_exact, sequence_of
+from tests.toys import Toy
+
+TEMPLATES = sorted((Path(__file__).parents[1] / "templates").glob("*.jinja"))
+KEEPS_REPLIES = {"chatml", "date", "gemma", "generation", "llama3", "mistral"}
+"""Templates that write an earlier reply just as it was generated, after the same markup."""
+
+
+def shared_boundary(session: Session, before: Turn, turn: Turn) -> int:
+    """Tokens up to the last boundary that a turn shares with the one before and its reply."""
+    held = sequence_of(session, before)
+    wanted = sequence_of(session, turn, with_reply=False)
+    shared = common_prefix(held, wanted)
+    ends = [step.stop for step in held.steps if step.boundary is not None and step.stop <= shared]
+    places = {step.stop for step in wanted.steps[:-1]}
+    return max((end for end in ends if end in places), default=0)
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("name", ["llama", "qwen35"])
+def test_next_turns(toy_named: Callable[[str], Toy], name: str, path: Path):
+    toy = toy_named(name)
+    with Session(toy.model, template=path.read_text()) as session:
+        turns: list[Turn] = []
+        for index in range(4):
+            turn = session.ask(
+                f"Question {index}: " + "what about this? " * 20,
+                system="You answer in few words.",
+                temperature=0,
+                max_tokens=6,
+            )
+            # A system prompt that moved leaves no reply's checkpoint to go on from.
+            assert turn.usage["exact"] is (path.stem != "system_last" or len(turns) < 1)
+            if turn.usage["exact"]:
+                assert_exact(session, turn)
+            if turns:
+                floor = shared_boundary(session, turns[-1], turn)
+                assert turn.usage["restored"]["tokens"] >= floor
+                if path.stem in KEEPS_REPLIES:
+                    assert floor > turns[-1].usage["prompt"]["tokens"]
+                if path.stem == "system_last":
+                    # The system prompt moves with every question: nothing after it can stay.
+                    assert floor < turns[-1].usage["prompt"]["tokens"]
+            turns.append(turn)
+        # Asking the same again costs the generation prompt only, whatever the template.
+        again = session.ask(turns[-1].parts, after=turns[-2], temperature=0, max_tokens=6)
+        assert again.id == turns[-1].id
+        steps = sequence_of(session, again, with_reply=False).steps
+        last = max(step.stop for step in steps[:-1] if step.boundary is not None)
+        assert again.usage["evaluated"]["tokens"] == steps[-1].stop - last < 40
+        if again.usage["exact"]:
+            assert_exact(session, again)
