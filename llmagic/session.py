@@ -27,9 +27,9 @@ from llmagic.prompt.images import picture
 from llmagic.prompt.parts import ImagePart, Message, Part, ReplyPart, TextPart
 from llmagic.prompt.template import ChatTemplate
 from llmagic.prompt.tokens import sequence
-from llmagic.sequence import Sequence
+from llmagic.sequence import Boundary, Sequence, Text
 from llmagic.settings import Loading, Sampling
-from llmagic.store import DEFAULT_BUDGET, Store, root
+from llmagic.store import DEFAULT_BUDGET, Kind, Store, root
 from llmagic.turns import Archive, Turn, turn_id
 
 __all__ = ["CHATML", "LAST", "Session", "Turn", "turn_id"]
@@ -234,6 +234,12 @@ class Session:
         found = self.archive.recall(turn, source)
         return None if found is None else replace(found, parent=after)
 
+    def name_notebook(self, name: str) -> None:
+        """Label what is stored from now on with the notebook it belongs to."""
+        disk = self.engine.checkpoints.disk
+        for labels in (self.archive.labels, *((disk.labels,) if disk is not None else ())):
+            labels["notebook"] = name
+
     def name_source(self, turn: Turn, source: str) -> None:
         """Remember that a cell with this source gave this turn, for `recall`."""
         self.archive.name_source(turn, source)
@@ -366,11 +372,53 @@ class Session:
             "exact": outcome.exact,
         }
 
+    def kept(self, turn: Turn) -> dict[str, Any]:
+        """Where the state of a turn is, and what a question after it would not have to evaluate.
+
+        Returns
+        -------
+        dict
+            `tokens` of the turn with its reply, `live` of them in the context; bytes of its
+            checkpoints in `memory` and on `disk`; of `total` tokens up to its end, `restored`
+            ones, which would come from `tier`.
+        """
+        with self._lock:
+            self._check_open()
+            before = self._sequence(turn.system, turn.parent, turn.parts)
+            reply = Text(turn.tokens, reply=True, boundary=Boundary.REPLY)
+            steps = before.extended([reply]).steps
+            replies = [step.stop for step in before.steps if step.boundary is Boundary.REPLY]
+            start = max(replies, default=0)
+            steps = tuple(step for step in steps if step.start >= start)
+            checkpoints, store = self.engine.checkpoints, self.store
+            nodes = [checkpoints.tree.at(step.key) for step in steps]
+            headers = [
+                store.header(kind, step.key)
+                for step in steps
+                for kind in (Kind.CHECKPOINT, Kind.STATE)
+                if store is not None and step.boundary is not None
+            ]
+            branches = list(checkpoints.branches)
+            next_one = self._sequence(turn.system, turn, (TextPart("?"),))
+            restored, tier = checkpoints.nearest(next_one)
+            return {
+                "tokens": sum(step.n_tokens for step in steps),
+                "live": sum(
+                    step.n_tokens
+                    for step in steps
+                    if any(branch.find(step.key) for branch in branches)
+                ),
+                "memory": sum(node.payload.n_bytes for node in nodes if node is not None),
+                "disk": sum(header.n_bytes for header in headers if header is not None),
+                "total": before.n_tokens + len(turn.tokens),
+                "restored": restored,
+                "tier": tier,
+            }
+
     def status(self) -> dict[str, Any]:
         """What is loaded, how it is checkpointed, and what is kept where (tokens, bytes)."""
         self._check_open()
         engine = self.engine
-        assert engine.context is not None
         checkpoints, projector = engine.checkpoints, engine.projector
         branches = list(checkpoints.branches)
         return {
@@ -381,9 +429,9 @@ class Session:
             "layout": engine.verdict.layout.value,
             "exact": engine.verdict.exact,
             "projector": projector.name if projector is not None else None,
-            "kv_type": engine.context.shape.kv_type,
+            "kv_type": engine.loading.kv_type,
             "context": {
-                "tokens": engine.context.n_ctx,
+                "tokens": engine.n_ctx,
                 "limit": engine.n_ctx_limit,
                 "used": max((branch.n_tokens for branch in branches), default=0),
             },
@@ -393,13 +441,23 @@ class Session:
                 "bytes": checkpoints.tree.n_bytes,
                 "budget": checkpoints.tree.budget,
             },
-            "store": None if self.store is None else str(self.store.path),
+            "store": None if self.store is None else _store_status(self.store),
             "images": {
                 "count": projector.n_cached if projector is not None else 0,
                 "bytes": projector.cached_bytes if projector is not None else 0,
                 "budget": engine.loading.image_budget,
             },
         }
+
+
+def _store_status(store: Store) -> dict[str, Any]:
+    used = store.usage().values()
+    return {
+        "path": str(store.path),
+        "files": sum(each.files for each in used),
+        "bytes": sum(each.n_bytes for each in used),
+        "budget": store.budget,
+    }
 
 
 def _messages(system: str | None, parent: Turn | None) -> Iterator[Message]:

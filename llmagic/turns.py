@@ -108,6 +108,11 @@ class Archive:
         Its name, for people who look into the store.
     most : int
         Turns kept in memory.
+
+    Attributes
+    ----------
+    labels : dict of str to str
+        Written into every file: "model", "notebook".
     """
 
     def __init__(
@@ -115,7 +120,7 @@ class Archive:
     ) -> None:
         self._store = store
         self._fingerprint = fingerprint
-        self._model = model
+        self.labels = {"model": model}
         self._most = most
         self._answers: OrderedDict[bytes, Answer] = OrderedDict()
         self._sources: dict[str, set[bytes]] = {}
@@ -136,10 +141,8 @@ class Archive:
                 self._put_picture(part.picture)
         document = _to_json(turn)
         name = self._name(turn.id)
-        if not self._store.has(Kind.TURN, name):
-            self._put(Kind.TURN, name, document)
-        if not self._store.has(Kind.ASKED, key):
-            self._put(Kind.ASKED, key, {"version": VERSION, "turn": turn.id})
+        self._put(Kind.TURN, name, document)
+        self._put(Kind.ASKED, key, {"version": VERSION, "turn": turn.id})
 
     def answer(self, before: Sequence, sampling: Sampling) -> tuple[Answer, str] | None:
         """The reply given to this very question before, and the tier it was found in."""
@@ -163,7 +166,7 @@ class Archive:
         digest = _source_digest(source)
         self._sources.setdefault(turn.id, set()).add(digest)
         name = self._source_name(turn.id, digest)
-        if self._store is not None and not self._store.has(Kind.ASKED, name):
+        if self._store is not None:
             self._put(Kind.ASKED, name, {"version": VERSION, "turn": turn.id, "source": True})
 
     def recall(self, turn: str, source: str | None) -> Turn | None:
@@ -220,7 +223,7 @@ class Archive:
     def _put(self, kind: Kind, name: bytes, document: dict[str, Any]) -> None:
         assert self._store is not None
         text = np.frombuffer(json.dumps(document, ensure_ascii=True).encode(), np.uint8)
-        self._store.put(kind, name, arrays={"json": text}, meta={"model": self._model})
+        self._store.put(kind, name, arrays={"json": text}, meta=self.labels)
 
     def _get(self, kind: Kind, name: bytes) -> dict[str, Any] | None:
         entry = self._store.get(kind, name) if self._store is not None else None
@@ -239,7 +242,7 @@ class Archive:
                 Kind.IMAGE,
                 image.digest,
                 arrays={"png": np.frombuffer(image.png(), np.uint8)},
-                meta={"size": f"{image.width}x{image.height}"},
+                meta={"size": f"{image.width}x{image.height}", **self.labels},
             )
 
     def _part(self, document: dict[str, Any]) -> Part | None:

@@ -144,6 +144,15 @@ class Checkpoints:
         resumed.notices = notices
         return resumed
 
+    def nearest(self, sequence: Sequence) -> tuple[int, str]:
+        """Tokens that `resume` would restore of a sequence, and their tier; nothing is moved."""
+        place = next(self._places(sequence, set()), None)
+        if place is None:
+            return 0, "none"
+        if place.branch is not None:
+            return place.step.stop, "live"
+        return place.step.stop, "disk" if place.node is None else "memory"
+
     def _places(self, sequence: Sequence, lost: set[bytes]) -> Iterator[_Place]:
         """Places to resume at, the best first; `lost` are digests that were tried in vain."""
         cut_anywhere = None if self._exact else self._longest_common(sequence)
@@ -167,10 +176,12 @@ class Checkpoints:
             found = branch.find(digest)
             if found is not None and (self.can_cut or found is branch.end):
                 yield _Place(found, branch=branch)
-        node = self.tree.at(digest) or self.tree.with_content(digest)
-        if node is not None and self._has_state(node):
+        node = self.tree.at(digest)
+        # Of those that say the same, one may have lost its state to the budget and another not.
+        nodes = [node] if node is not None else self.tree.with_content(digest)
+        for node in filter(self._has_state, nodes):
             yield _Place(node.steps[-1], node=node)
-        elif node is None and self.can_cut:
+        if not nodes and self.can_cut:
             node = self.tree.around(digest)
             if node is not None:
                 inside = next(step for step in node.steps if digest in (step.key, step.content))
@@ -194,19 +205,18 @@ class Checkpoints:
             return None
         best: _Place | None = None
         for branch in self.branches:
-            spans = tuple(step.span for step in branch.steps)
-            stop = min(common_prefix(Sequence(spans), sequence), sequence.n_tokens - 1)
+            stop = min(_common_tokens(branch, sequence), sequence.n_tokens - 1)
             steps = until(branch.steps, stop)
             if steps and (best is None or steps[-1].stop > best.step.stop):
                 best = _Place(steps[-1], branch=branch)
         return best
 
     def _continue(self, branch: Branch, step: Step) -> Resumed:
-        """Go on in a live branch: at its end in place, before it in a fork."""
+        """Go on in a live branch, at its end or before it."""
         if step is branch.end:
             self.branches.touch(branch)
         else:
-            branch = self.branches.fork(branch, step.stop, step.next_position)
+            branch = self._beginning(branch, step)
         node = self.tree.at(step.key)
         if node is not None:
             self.tree.touch(node)
@@ -248,13 +258,10 @@ class Checkpoints:
     def _try_load(self, node: Node, step: Step) -> Resumed:
         path = node.path()
         known, base, shared = self._live_part(path)
-        branch = self.branches.fork(
-            base,
-            shared.stop if shared is not None else 0,
-            shared.next_position if shared is not None else 0,
-        )
+        missing = path[known:]
+        rows = any(each.payload.rows is not None for each in missing)
+        branch = self._beginning(base, shared, state_follows=not rows)
         try:
-            missing = path[known:]
             moved = self.payloads.put(
                 branch.sequence, (each.payload for each in missing), node.payload
             )
@@ -271,9 +278,26 @@ class Checkpoints:
             self.branches.drop(branch)
             raise
         self.tree.touch(node)
-        rows = any(each.payload.rows is not None for each in missing)
         live = base is not None and not rows
         return Resumed(branch, tier="live" if live else "memory", n_bytes=moved)
+
+    def _beginning(
+        self, base: Branch | None, step: Step | None, *, state_follows: bool = False
+    ) -> Branch:
+        """A branch with the beginning of another, up to a step.
+
+        Where only one may live it is that one, cut: a fork visits every cell. With
+        `state_follows` a split state is put back next, which cuts off what is beyond it.
+        """
+        if base is None or step is None:
+            return self.branches.fork(None, 0, 0)
+        if self._n_sequences == 1:
+            cut = self.can_cut and self.context.cut(base.sequence, step.next_position)
+            if cut or (state_follows and self.layout is Layout.SPLIT):
+                base.truncate(step.stop)
+                self.branches.touch(base)
+                return base
+        return self.branches.fork(base, step.stop, step.next_position)
 
     def _live_part(self, path: list[Node]) -> tuple[int, Branch | None, Step | None]:
         """How many checkpoints of a path are live already, in which branch, up to which step."""
@@ -326,9 +350,12 @@ class Checkpoints:
         known = self.tree.at(end.key)
         if known is not None:
             self.tree.touch(known)
-            if not self._has_state(known):
-                self.tree.complete(known, self._end_state(branch, settled))
-            return 0
+            if self._has_state(known):
+                return 0
+            state = self._end_state(branch, settled)
+            self.tree.complete(known, state)
+            self.tree.evict()
+            return state.nbytes
         index, parent = self._parent(branch)
         steps = tuple(branch.steps[index:])
         start = steps[0].position
@@ -336,18 +363,25 @@ class Checkpoints:
             payload = self.payloads.take(branch.sequence, start, end.next_position, settled)
         except (MemoryError, EvaluationError) as error:
             raise CheckpointError(f"no checkpoint after {end.stop:,} tokens: {error}") from error
-        written = exact and self.disk is not None
-        if written:
-            assert self.disk is not None
-            above = branch.steps[index - 1].key if index else None
-            self.disk.save(end, payload, above)
+        disk = self.disk if exact else None
         if parent is not None or index == 0:
-            self.tree.add(Node(parent, steps, payload))
+            node = Node(parent, steps, payload)
+            self.tree.add(node)
+            if disk is not None:
+                disk.save_node(node)
             self.tree.evict()
-        return payload.n_bytes if written or self.tree.at(end.key) is not None else 0
+        elif disk is not None:
+            disk.save(end, payload, branch.steps[index - 1].key)
+        kept = disk is not None or self.tree.at(end.key) is not None
+        return payload.n_bytes if kept else 0
 
     def _end_state(self, branch: Branch, settled: Payload | None) -> Bytes:
-        end = settled or self.payloads.take_end(branch.sequence, branch.next_position)
+        try:
+            end = settled or self.payloads.take_end(branch.sequence, branch.next_position)
+        except (MemoryError, EvaluationError) as error:
+            raise CheckpointError(
+                f"no state for the checkpoint after {branch.n_tokens:,} tokens: {error}"
+            ) from error
         assert end.state is not None
         return end.state
 
@@ -376,3 +410,17 @@ class Checkpoints:
         whole = self.can_cut and self.context.cut(branch.sequence, branch.next_position)
         if not whole:
             self.branches.drop(branch)
+
+
+def _common_tokens(branch: Branch, sequence: Sequence) -> int:
+    """Tokens that a branch and a sequence share from the start on.
+
+    Up to the last step of equal content there is nothing to compare.
+    """
+    steps = sequence.steps
+    start = next((each.stop for each in reversed(steps) if branch.find(each.content)), 0)
+    mine, theirs = (
+        Sequence(tuple(each.span for each in some if each.start >= start))
+        for some in (branch.steps, steps)
+    )
+    return start + common_prefix(mine, theirs)

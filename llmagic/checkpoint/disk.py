@@ -31,25 +31,29 @@ class DiskTier:
         Name of the model, for people who look into the store.
     needs_state : bool
         Whether a checkpoint of this model has a state beside its rows.
+
+    Attributes
+    ----------
+    labels : dict of str to str
+        Written into every file, for people who look into the store: "model", "notebook".
     """
 
     def __init__(self, store: Store, layout: Layout, model: str, *, needs_state: bool) -> None:
         self._store = store
         self._needs_state = needs_state
         self._layout = layout
-        self._model = model
+        self.labels = {"model": model}
 
     def save(self, last: Step, payload: Payload, parent: bytes | None) -> None:
         """Write the checkpoint that ends with step `last` behind the cell's back."""
-        if payload.state is not None and not self._store.has(Kind.STATE, last.key):
+        # One that is there already is left alone, and counts as used.
+        if payload.state is not None:
             self._store.put(
                 Kind.STATE,
                 last.key,
                 arrays={"state": payload.state},
-                meta={"layout": self._layout.value, "model": self._model},
+                meta={"layout": self._layout.value, **self.labels},
             )
-        if self.has_rows(last.key):
-            return
         self._store.put(
             Kind.CHECKPOINT,
             last.key,
@@ -60,10 +64,17 @@ class DiskTier:
                 "stop": str(payload.stop),
                 "tokens": str(last.stop),
                 "boundary": str(last.boundary or ""),
-                "model": self._model,
+                **self.labels,
             },
             parent=parent,
         )
+
+    def save_node(self, node: Node) -> None:
+        """Write a checkpoint, and those of its ancestors that are not there (any more)."""
+        for each in node.path():
+            if each is node or not self.has_rows(each.key):
+                above = each.parent.key if each.parent is not None else None
+                self.save(each.steps[-1], each.payload, above)
 
     def has_rows(self, key: bytes) -> bool:
         """Whether there is a checkpoint others can stand on."""

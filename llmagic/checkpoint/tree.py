@@ -80,9 +80,9 @@ class Tree:
         """A checkpoint in which, or at whose end, a step of this key or content ends."""
         return next(iter(self._places.get(digest, ())), None)
 
-    def with_content(self, content: bytes) -> Node | None:
-        """A checkpoint of this content, however it was evaluated."""
-        return next(iter(self._contents.get(content, ())), None)
+    def with_content(self, content: bytes) -> list[Node]:
+        """The checkpoints of this content, however they were evaluated."""
+        return list(self._contents.get(content, ()))
 
     def add(self, node: Node) -> None:
         """Keep a checkpoint; its parent must be here. The budget is enforced by `evict`."""

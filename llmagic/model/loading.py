@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import re
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -22,6 +23,11 @@ HIDDEN_WINDOW = {
     "rolled back; its cells move all the same",
 }
 """Architectures with a sliding window that llama.cpp does not tell of, each with its reason."""
+
+LONG_RUN = re.compile(r"\S{4096}|\s{4096}")
+"""A word that goes on and on. Most BPE vocabularies split words with std::regex, which takes some
+300 bytes of stack for each character of a word: from about 25,000 on it overflows and ends the
+process (measured with every pre-tokenizer: deepseek, falcon, bloom, gpt-4o and others)."""
 
 
 class Memory(enum.StrEnum):
@@ -180,6 +186,8 @@ class Vocabulary:
         bos = int(llama.llama_vocab_bos(self._pointer))
         self.bos: int | None = bos if bos >= 0 else None
         self.add_bos = bool(llama.llama_vocab_get_add_bos(self._pointer))
+        kind = llama.llama_vocab_type(self._pointer)
+        self._splits_words = bool(kind == llama.LLAMA_VOCAB_TYPE_BPE)
         # History is tokenised again at every cell; the cache makes that a look-up.
         self._cached = lru_cache(maxsize=4096)(self._tokenize)
         self.piece = lru_cache(maxsize=None)(self._piece)
@@ -195,6 +203,14 @@ class Vocabulary:
         return list(self._cached(text, special))
 
     def _tokenize(self, text: str, special: bool) -> tuple[int, ...]:
+        tokens: list[int] = []
+        at = 0
+        for run in LONG_RUN.finditer(text) if self._splits_words else ():
+            tokens += self._tokenize_part(text[at : run.end()], special)
+            at = run.end()
+        return (*tokens, *self._tokenize_part(text[at:], special))
+
+    def _tokenize_part(self, text: str, special: bool) -> tuple[int, ...]:
         data = text.encode("utf-8", "replace")
         size = len(data) + 8
         while True:

@@ -126,6 +126,7 @@ class Projector:
             self.close()
             raise ProjectorError(f"expected a vision projector, and {str(path)!r} takes no images.")
         self._n_embd = model.n_embd
+        self._model_name = model.name
         self._callback = mtmd.mtmd_helper_post_decode_callback()
         self._store = store
         settings = f"{image_tokens} {n_threads} {parameters.use_gpu} {build()}".encode()
@@ -280,7 +281,7 @@ class Projector:
                 Kind.EMBEDDING,
                 media.digest,
                 arrays={"embedding": embedding},
-                meta={"projector": self.name},
+                meta={"projector": self.name, "model": self._model_name},
             )
         slot.keep(mtmd.mtmd_input_chunk_get_placeholder(slot.chunk))
         slot.has_pixels = False

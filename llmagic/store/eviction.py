@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from llmagic.store.container import DamagedError, Kind
-from llmagic.store.folder import Folder, Record
+from llmagic.store.folder import Folder, Record, stamp_of
 
 Id = tuple[Kind, bytes]
 
@@ -30,29 +30,33 @@ class Parents:
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._known: dict[Id, tuple[int, int, bytes | None]] = {}
+        self._known: dict[Id, tuple[tuple[int, int], bytes | None]] = {}
+
+    def forget(self, key: Id) -> None:
+        """Look again at an entry that was just written: its stamp may be that of an older one."""
+        self._known.pop(key, None)
 
     def of(self, records: Iterable[Record]) -> dict[Id, Id]:
         """From entries to their parents; entries without one are left out.
 
         A damaged file has no parent any more: reading it removed it.
         """
-        known: dict[Id, tuple[int, int, bytes | None]] = {}
+        known: dict[Id, tuple[tuple[int, int], bytes | None]] = {}
         for record in records:
             if record.kind is not Kind.CHECKPOINT:
                 continue
             key = (record.kind, record.name)
             before = self._known.get(key)
-            if before is not None and before[:2] == (record.inode, record.n_bytes):
+            if before is not None and before[0] == record.stamp:
                 known[key] = before
                 continue
             try:
                 parent = self._folder.header(*key).parent
             except (OSError, DamagedError):
                 continue
-            known[key] = (record.inode, record.n_bytes, parent)
+            known[key] = (record.stamp, parent)
         self._known = known
-        return {key: (key[0], each[2]) for key, each in known.items() if each[2] is not None}
+        return {key: (key[0], each[1]) for key, each in known.items() if each[1] is not None}
 
 
 def evict(
@@ -102,4 +106,4 @@ def _was_used(folder: Folder, record: Record) -> bool:
         stat = os.stat(folder.file(record.kind, record.name))
     except OSError:
         return False
-    return stat.st_mtime_ns != record.used
+    return stamp_of(stat) != record.stamp

@@ -54,15 +54,16 @@ class Record:
         Its size.
     used : int
         When it was last used (ns since the epoch).
-    inode : int
-        Its file number, which tells it from another file under the same name.
+    stamp : tuple of int
+        What tells it from any other file that had or gets this name, and from itself before its
+        last use: file number and time of the last change (file numbers are used again).
     """
 
     kind: Kind
     name: bytes
     n_bytes: int
     used: int
-    inode: int
+    stamp: tuple[int, int]
 
 
 class Folder:
@@ -171,7 +172,7 @@ class Folder:
                 with contextlib.suppress(OSError):
                     if item.is_file():
                         found = item.stat()
-                        yield Record(each, name, found.st_size, found.st_mtime_ns, found.st_ino)
+                        yield Record(each, name, found.st_size, found.st_mtime_ns, stamp_of(found))
 
     def _listed(self, kind: Kind) -> list[os.DirEntry[str]]:
         try:
@@ -271,6 +272,11 @@ class Folder:
             yield locked(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, seconds)
         finally:
             os.close(descriptor)
+
+
+def stamp_of(found: os.stat_result) -> tuple[int, int]:
+    """See `Record.stamp`."""
+    return found.st_ino, found.st_ctime_ns
 
 
 def _name(file: str) -> bytes | None:

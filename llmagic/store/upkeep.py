@@ -201,8 +201,10 @@ def clear(folder: Folder, selection: Selection) -> Removed:
         children = _children(Parents(folder).of(records.values()))
         doomed = list(meant)
         for key in doomed:
-            doomed.extend(child for child in children[key] if child not in meant)
-            meant.update({child: records[child] for child in children[key]})
+            for child in children[key]:
+                if child not in meant:
+                    meant[child] = records[child]
+                    doomed.append(child)
         _remove(folder, meant.values(), removed)
     if selection.is_everything:
         removed.temporaries, _ = folder.remove_temporaries(older=0.0)

@@ -199,6 +199,7 @@ class Writer:
             self._folder.create()
             written = self._publish(job, pieces)
         if written:
+            self._parents.forget((job.kind, job.name))
             self._account(job, sum(map(len, pieces)))
         return written
 

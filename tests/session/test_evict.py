@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import count
 
 import numpy as np
 import pytest
@@ -140,7 +139,8 @@ def test_the_least_recently_used_leaf_goes_first(toy: Toy, open_session: Opens) 
     session.ask("One more.", after=first, max_tokens=3)
     # Just too little for all: what `other` added is the oldest leaf.
     tree.budget = tree.n_bytes
-    for index in count():
+    lost: set[bytes] = set()
+    for index in range(50):
         keys = {node.key for node in tree}
         session.ask(f"And {index}.", after=first, max_tokens=3)
         lost = keys - {node.key for node in tree}

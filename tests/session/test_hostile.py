@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from gguf import GGUFWriter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from llama_cpp import mtmd_cpp as mtmd
@@ -14,7 +18,7 @@ from llmagic.prompt.images import picture
 from llmagic.prompt.parts import ImagePart, Part, TextPart
 from llmagic.sequence import Media
 from llmagic.session import Session
-from tests import oracle
+from tests import oracle, toys
 from tests.session.cells import image
 from tests.session.conftest import Opens, only_seeing
 from tests.session.script import say
@@ -183,3 +187,28 @@ def test_a_megabyte_of_text_does_not_fit_and_says_so(
     assert f"{n_tokens:,}" in str(caught.value)
     assert "4,096" in str(caught.value)
     oracle.assert_exact(session, session.ask("Hello", max_tokens=3))
+
+
+CHILD = """
+import sys
+from llmagic.session import Session
+with Session(sys.argv[1]) as session:
+    for unit in ("a", "1", " ", "-", "_", "\\n", "\u4e2d", "\u00e9", "a1"):
+        text = unit * 200_000
+        tokens = session.tokenize(text)
+        spelled = b"".join(map(session.engine.model.vocabulary.piece, tokens))
+        assert spelled == text.encode(), unit
+"""
+
+
+@pytest.mark.parametrize("split", ["falcon", "deepseek-llm", "gpt-4o"])
+def test_endless_words_do_not_end_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str
+) -> None:
+    # llama.cpp splits the words of these vocabularies with std::regex, which recurses.
+    add = GGUFWriter.add_tokenizer_pre
+    monkeypatch.setattr(GGUFWriter, "add_tokenizer_pre", lambda writer, _: add(writer, split))
+    model = toys.write("llama", tmp_path).model
+    command = [sys.executable, "-c", CHILD, str(model)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-1000:]

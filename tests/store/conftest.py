@@ -25,6 +25,8 @@ def arrays_of(kind: Kind, seed: int = 0, scale: int = 1) -> dict[str, np.ndarray
                 "rows": noise.integers(0, 256, 1500 * scale, np.uint8),
                 "state": noise.integers(0, 256, 400 * scale, np.uint8),
             }
+        case Kind.STATE:
+            return {"state": noise.integers(0, 256, 400 * scale, np.uint8)}
         case Kind.EMBEDDING:
             return {"embedding": noise.standard_normal((4 * scale, 64), np.float32)}
         case Kind.IMAGE:

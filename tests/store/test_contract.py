@@ -137,6 +137,43 @@ def test_reading_marks_as_used_at_most_once_a_minute(opened: Opened):
     assert file.stat().st_mtime > now - 5
 
 
+# --- the disk -------------------------------------------------------------------------------------
+
+
+def test_bytes_are_on_the_disk_before_the_name_is_and_the_name_before_done(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+):
+    opened.put_now(Kind.TURN, A)
+    calls: list[str] = []
+    fsync, rename, folder = os.fsync, os.rename, opened.file(Kind.TURN, B).parent
+
+    def synced(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        if not is_folder:
+            (unfinished,) = folder.glob(".writing-*")
+            assert os.fstat(descriptor).st_ino == unfinished.stat().st_ino
+            assert os.fstat(descriptor).st_size > 600
+        calls.append("folder" if is_folder else "file")
+        fsync(descriptor)
+
+    def renamed(source: str, target: Path) -> None:
+        calls.append("rename")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    opened.store.put(
+        Kind.TURN,
+        B,
+        arrays=arrays_of(Kind.TURN),
+        meta={},
+        done=lambda written: calls.append(f"done {written}"),
+    )
+    assert opened.store.flush(10)
+    assert calls == ["file", "rename", "folder", "done True"]
+    assert not opened.warnings
+
+
 # --- parents --------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from llmagic.store import Kind
 from tests.store.conftest import Open, Opened, arrays_of, same
 
 A, B = b"\x0a" * 32, b"\x0b" * 32
-FLIPS = 2000
+FLIPS = 2500
 TRUNCATIONS = 200
 
 
@@ -65,14 +65,15 @@ class Campaign:
 def test_every_flipped_bit_is_seen(opened: Opened, kind: Kind, good: bytes):
     campaign = Campaign(opened, kind, good)
     noise = np.random.default_rng(7)
-    # Every byte once as far as that goes, then more; the header is where the traps are.
-    places = [*noise.permutation(len(good))[:FLIPS], *range(min(600, len(good)))]
-    places += [*noise.integers(0, len(good), max(0, FLIPS - len(places)))]
-    assert len(places) >= FLIPS
-    for place in places:
+    # Every bit where the checksums are, every byte of the header, and then anything.
+    flips = [(place, bit) for place in range(160) for bit in range(8)]
+    flips += [(place, int(noise.integers(8))) for place in range(160, min(600, len(good)))]
+    while len(flips) < FLIPS:
+        flips.append((int(noise.integers(len(good))), int(noise.integers(8))))
+    for place, bit in flips:
         damaged = bytearray(good)
-        damaged[place] ^= 1 << int(noise.integers(8))
-        assert not campaign.reads(damaged), f"byte {place}"
+        damaged[place] ^= 1 << bit
+        assert not campaign.reads(damaged), f"bit {bit} of byte {place}"
 
 
 def test_every_truncation_is_seen(opened: Opened, kind: Kind, good: bytes):

@@ -158,9 +158,10 @@ def test_files_that_cannot_be_made(open_store: Open, monkeypatch, number: int):
     is_off(opened, os.strerror(number))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission(open_store: Open, tmp_path: Path):
     (tmp_path / "locked").mkdir(mode=0o500)
+    if os.access(tmp_path / "locked", os.W_OK):
+        pytest.skip("this user may write anywhere")
     opened = open_store(tmp_path / "locked" / "store")
     assert not opened.store.usable
     assert not opened.put_now(Kind.TURN, A)

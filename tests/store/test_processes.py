@@ -40,9 +40,7 @@ def test_killed_while_writing(tmp_path: Path, kills: int):
 
 
 @pytest.mark.parametrize("entries", [40, pytest.param(200, marks=pytest.mark.slow)])
-def test_four_processes_with_a_budget_far_too_small(
-    tmp_path: Path, open_store: Open, entries: int
-):
+def test_four_processes_with_a_budget_far_too_small(tmp_path: Path, open_store: Open, entries: int):
     found = run("crowd", tmp_path / "store", 4, entries)
     assert found["wrong"] == []
     assert found["written"] == [entries] * 4
