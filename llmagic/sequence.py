@@ -22,10 +22,16 @@ import numpy as np
 CHUNK = 128
 """Tokens evaluated at once after a boundary. Part of the fingerprint: it moves the logits."""
 
+CHUNKS_PER_SAVE = 16
+"""Chunks of one long text after which there is a boundary all the same: whoever interrupts or edits
+a text of 20,000 tokens should not begin again."""
+
 
 class Boundary(enum.StrEnum):
     """Where a later cell may want to resume (DESIGN D4)."""
 
+    TEXT = "text"
+    """Inside a long text, every `CHUNKS_PER_SAVE` chunks."""
     SYSTEM = "system"
     IMAGE = "image"
     USER = "user"
@@ -119,6 +125,12 @@ class ContentHash:
         else:
             self._hash.update(np.asarray(span.tokens, "<u4").tobytes())
 
+    def copy(self) -> ContentHash:
+        """Another one of the same content, to go on with."""
+        other = ContentHash()
+        other._hash = self._hash.copy()
+        return other
+
     def digest(self) -> bytes:
         """Digest (16 bytes) of what was added so far."""
         return self._hash.copy().digest()
@@ -202,7 +214,13 @@ class Sequence:
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """How the sequence is evaluated from nothing."""
-        return tuple(self._steps(self.spans))
+        return self._walked[0]
+
+    @cached_property
+    def _walked(self) -> tuple[tuple[Step, ...], ContentHash]:
+        """The steps, and the hash of the content they end with."""
+        content = ContentHash()
+        return tuple(self._steps(content)), content
 
     @cached_property
     def n_images(self) -> int:
@@ -222,6 +240,8 @@ class Sequence:
                 span = replace(span, reply=False)
             spans.append(span)
             at += span.n_tokens
+        if all(new is old for new, old in zip(spans, self.spans, strict=True)):
+            return self  # its steps are known
         return Sequence(tuple(spans), self.chunk, self.seed)
 
     def reply_step(self, tokens: Iterable[int], key: bytes) -> Step | None:
@@ -229,8 +249,19 @@ class Sequence:
         span = Text(tuple(tokens), reply=True, boundary=Boundary.REPLY)
         if not span.tokens:
             return None
-        step = self.extended([span]).steps[-1]
-        return replace(step, key=_key(key, span))
+        content = self._walked[1].copy()
+        content.update(span)
+        start, position = self.n_tokens, self.n_positions
+        return Step(
+            span,
+            start,
+            start + span.n_tokens,
+            position,
+            position + span.n_positions,
+            _key(key, span),
+            content.digest(),
+            span.boundary,
+        )
 
     def steps_after(self, start: int, key: bytes) -> list[Step]:
         """What is left to evaluate after the first `start` tokens, which were evaluated as `key`.
@@ -254,11 +285,10 @@ class Sequence:
         """The same with more spans after it."""
         return Sequence((*self.spans, *spans), self.chunk, self.seed)
 
-    def _steps(self, spans: Iterable[Span]) -> Iterator[Step]:
-        content = ContentHash()
+    def _steps(self, content: ContentHash) -> Iterator[Step]:
         key = self.root
         start = position = 0
-        for piece in _cut(spans, self.chunk):
+        for piece in _cut(self.spans, self.chunk):
             key = _key(key, piece)
             content.update(piece)
             stop, next_position = start + piece.n_tokens, position + piece.n_positions
@@ -282,7 +312,9 @@ def _cut(spans: Iterable[Span], chunk: int) -> Iterator[Span]:
     def flush(boundary: Boundary | None) -> Iterator[Text]:
         for at in range(0, len(pending), chunk):
             last = at + chunk >= len(pending)
-            yield Text(tuple(pending[at : at + chunk]), boundary=boundary if last else None)
+            save = (at // chunk + 1) % CHUNKS_PER_SAVE == 0
+            inside = Boundary.TEXT if save else None
+            yield Text(tuple(pending[at : at + chunk]), boundary=boundary if last else inside)
         pending.clear()
 
     for span in spans:

@@ -23,7 +23,7 @@ from typing import Any
 from llmagic.engine.engine import Engine, Outcome
 from llmagic.errors import Interrupted, UsageError
 from llmagic.events import Delta, Event, Notice
-from llmagic.prompt.images import picture
+from llmagic.prompt.images import is_image_like, picture
 from llmagic.prompt.parts import ImagePart, Message, Part, ReplyPart, TextPart
 from llmagic.prompt.template import ChatTemplate
 from llmagic.prompt.tokens import sequence
@@ -137,6 +137,10 @@ class Session:
             self._is_open = False
             self._opened.close()
 
+    def __repr__(self) -> str:
+        state = "" if self._is_open else ", closed"
+        return f"<Session of {self.engine.model.name!r}{state}>"
+
     def __enter__(self) -> Session:
         return self
 
@@ -161,7 +165,7 @@ class Session:
         ----------
         prompt : str or iterable of Part
             What to ask. A str is data: nothing in it is interpolated or taken for markup.
-        images : iterable
+        images : iterable, or one image
             Images to put before the text: PIL, arrays, figures, paths, bytes.
         after : Turn or None
             The turn to continue; None begins a conversation. By default the last one.
@@ -190,6 +194,8 @@ class Session:
         with self._lock, self._only_one():
             self._check_open()
             parent = self.last if after is LAST else after
+            if not isinstance(parent, Turn | None):
+                raise UsageError(f"expected a turn to continue, or None, and got {after!r}.")
             drawing = _settings(sampling or Sampling(), settings)
             parts = _parts(prompt, images)
             if system is None and parent is not None:
@@ -469,6 +475,8 @@ def _messages(system: str | None, parent: Turn | None) -> Iterator[Message]:
 
 
 def _parts(prompt: str | Iterable[Part], images: Iterable[object]) -> tuple[Part, ...]:
+    if isinstance(images, str | os.PathLike) or is_image_like(images):
+        images = [images]  # one picture, not a list of its letters or rows
     before = [ImagePart(picture(image)) for image in images]
     text = [TextPart(prompt)] if isinstance(prompt, str) else prompt
     if not isinstance(text, Iterable):

@@ -1,8 +1,8 @@
 """What probes found, remembered between processes: one small JSON file for each fingerprint.
 
 A layout may end the process: llama.cpp's assertions cannot be caught. So the file says which
-layout is being tried before it is, and who finds it there later, the process gone, does not try
-that layout again.
+layout is being tried before it is, and who finds it there for the second time, the process gone,
+does not try that layout again.
 """
 
 from __future__ import annotations

@@ -225,7 +225,7 @@ class Engine:
                     self.checkpoints.undo(outcome.resumed.branch)
                 if isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
                     raise Interrupted(
-                        "interrupted; the turn is not part of the conversation."
+                        "the turn is not part of the conversation."
                     ) from error
                 raise
         return outcome

@@ -100,4 +100,4 @@ class Work:
         Interrupted
         """
         if self.context.interrupt.is_set():
-            raise Interrupted("interrupted; the turn is not part of the conversation.")
+            raise Interrupted("the turn is not part of the conversation.")

@@ -160,7 +160,7 @@ class Context:
         if code == 0:
             return
         if code == ABORTED:
-            raise Interrupted("interrupted while the prompt was evaluated.")
+            raise Interrupted("the turn is not part of the conversation.")
         said = reason() if callable(reason) else reason
         if code == NO_ROOM:
             raise NoRoomError(f"no room in a context of {self.n_ctx:,} tokens: {said}")

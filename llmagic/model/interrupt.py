@@ -51,7 +51,7 @@ class InterruptFlag:
             self._installed = False
         if self._set and error is None:
             # Nobody asked since: the user still wants "Run All" to stop here.
-            raise Interrupted("interrupted; the turn is not part of the conversation.")
+            raise Interrupted("the turn is not part of the conversation.")
 
     def set(self) -> None:
         """Ask the running evaluation to stop."""

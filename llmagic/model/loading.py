@@ -8,6 +8,7 @@ import re
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 from llmagic.errors import Interrupted, ModelError, ModelFileError
@@ -24,10 +25,12 @@ HIDDEN_WINDOW = {
 }
 """Architectures with a sliding window that llama.cpp does not tell of, each with its reason."""
 
-LONG_RUN = re.compile(r"\S{4096}|\s{4096}")
-"""A word that goes on and on. Most BPE vocabularies split words with std::regex, which takes some
-300 bytes of stack for each character of a word: from about 25,000 on it overflows and ends the
-process (measured with every pre-tokenizer: deepseek, falcon, bloom, gpt-4o and others)."""
+LONGEST_WORD = 4096
+"""Most BPE vocabularies split words with std::regex, which takes some 300 bytes of stack for each
+character of a word: from about 25,000 on it overflows and ends the process (measured with every
+pre-tokenizer: deepseek, falcon, bloom, gpt-4o and others). Longer words are cut (characters)."""
+
+_WORD = re.compile(r"\S+|\s+")
 
 
 class Memory(enum.StrEnum):
@@ -98,7 +101,7 @@ class Model:
         with LOG.section() as log:
             pointer = llama.llama_model_load_from_file(str(path).encode(), parameters)
             if not pointer and interrupt is not None and interrupt.is_set():
-                raise Interrupted("interrupted while the model was loaded.")
+                raise Interrupted("the model was not loaded.")
             if not pointer:
                 raise ModelFileError(
                     f"expected a model llama.cpp can load, and {str(path)!r} "
@@ -203,12 +206,10 @@ class Vocabulary:
         return list(self._cached(text, special))
 
     def _tokenize(self, text: str, special: bool) -> tuple[int, ...]:
-        tokens: list[int] = []
-        at = 0
-        for run in LONG_RUN.finditer(text) if self._splits_words else ():
-            tokens += self._tokenize_part(text[at : run.end()], special)
-            at = run.end()
-        return (*tokens, *self._tokenize_part(text[at:], special))
+        # Not a template's text: a cut could go through a control token.
+        cut = self._splits_words and not special
+        parts = _without_long_words(text) if cut else [text]
+        return tuple(token for part in parts for token in self._tokenize_part(part, special))
 
     def _tokenize_part(self, text: str, special: bool) -> tuple[int, ...]:
         data = text.encode("utf-8", "replace")
@@ -248,3 +249,13 @@ class Vocabulary:
     def ends_reply(self, token: int) -> bool:
         """Whether `token` ends generation."""
         return bool(llama.llama_vocab_is_eog(self._pointer, token))
+
+
+def _without_long_words(text: str) -> list[str]:
+    """The text in parts of which none has a word of more than `LONGEST_WORD` characters."""
+    if len(text) <= LONGEST_WORD:
+        return [text]
+    cuts = [0]
+    for word in _WORD.finditer(text):
+        cuts += range(word.start() + LONGEST_WORD, word.end(), LONGEST_WORD)
+    return [text[start:stop] for start, stop in pairwise([*cuts, len(text)])]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from traitlets import Bool, Enum, Float, HasTraits, Int, List, Unicode
+from traitlets import Bool, Enum, Float, HasTraits, Int, List, Unicode, default
 
 from llmagic.notebook.options import MAX_SEED
 from llmagic.settings import Loading, Sampling
 
 
 class Defaults(HasTraits):
-    """The settings of `Sampling` and `Loading` as traits."""
+    """The settings of `Sampling` and `Loading` as traits, and where the store is."""
 
     temperature = Float(Sampling.temperature, min=0, help="0: always the most likely token").tag(
         config=True
@@ -58,6 +58,28 @@ class Defaults(HasTraits):
     )
     image_tokens = Int(Loading.image_tokens, min=0, help="most tokens of an image").tag(config=True)
     exact = Bool(Loading.exact, help="resume only where it is exact bit for bit").tag(config=True)
+
+    store = Unicode(
+        help="folder in which checkpoints, images and replies outlive the kernel, for the next "
+        '`%llm load`; by default $LLMAGIC_STORE or the user\'s cache folder, "" keeps nothing'
+    ).tag(config=True)
+    store_budget = Int(min=0, help="bytes the store may take").tag(config=True)
+    replay = Bool(True, help="show the stored reply where a cell asks what it asked before").tag(
+        config=True
+    )
+
+    # Dynamic, because %load_ext does not load numpy, and the store needs it.
+    @default("store")
+    def _usual_store(self) -> str:
+        from llmagic.store import root
+
+        return str(root())
+
+    @default("store_budget")
+    def _usual_store_budget(self) -> int:
+        from llmagic.store import DEFAULT_BUDGET
+
+        return DEFAULT_BUDGET
 
     def sampling(self, given: argparse.Namespace, seed: int | None) -> Sampling:
         """How to draw a reply: what the cell gives, these defaults for the rest."""

@@ -11,13 +11,22 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 
 from llmagic.errors import Interrupted, NoModelError, UsageError
-from llmagic.events import Event
+from llmagic.events import Event, Notice
 from llmagic.notebook import display, options, report, transforms
 from llmagic.notebook.cell import parts_of
 from llmagic.notebook.conversation import Conversation
 from llmagic.notebook.defaults import Defaults
+from llmagic.notebook.notebooks import Notebooks
 from llmagic.notebook.reply import Reply
-from llmagic.notebook.request import Request, current_request
+from llmagic.notebook.request import (
+    Cell,
+    Document,
+    MalformedError,
+    Request,
+    current_document,
+    current_request,
+)
+from llmagic.notebook.takeover import follow
 
 if TYPE_CHECKING:
     from llmagic.session import Session
@@ -31,9 +40,15 @@ class LLMagic(Magics, Defaults):
 
     def __init__(self, shell: Any, **kwargs: Any) -> None:
         super().__init__(shell, **kwargs)
-        self.conversation = Conversation()
+        self._notebooks = Notebooks()
+        self._told_malformed = False
         self._session: Session | None = None
         self._loaded: tuple[object, ...] | None = None
+
+    @property
+    def conversation(self) -> Conversation:
+        """The turns of the notebook that ran last."""
+        return self._notebooks.current
 
     @no_var_expand
     @options.cell_options
@@ -83,8 +98,9 @@ class LLMagic(Magics, Defaults):
             "help": self._help,
             "load": self._load,
             "status": self._status,
-            "history": lambda _: self._show(report.table(report.history_rows(self.conversation))),
+            "history": self._history,
             "last": self._last,
+            "checkpoints": self._checkpoints,
             "reset": self._reset,
             "unload": self._unload,
         }
@@ -105,15 +121,31 @@ class LLMagic(Magics, Defaults):
 
     def _status(self, _: str) -> None:
         status = None if self._session is None else self._session.status()
-        self._show(report.table(report.status_rows(status, self.conversation)))
+        request, document = self._request()
+        order = report.order(request, document)
+        self._show(report.table(report.status_rows(status, self.conversation, order)))
+
+    def _history(self, _: str) -> None:
+        document = self._request()[1]
+        stale = self.conversation.stale(document.cells) if document is not None else []
+        self._show(report.table(report.history_rows(self.conversation, stale)))
+
+    def _checkpoints(self, _: str) -> None:
+        self._request()
+        if self._session is None:
+            raise NoModelError(NO_MODEL)
+        kept = [self._session.kept(entry.turn) for entry in self.conversation.entries]
+        self._show(report.table(report.kept_rows(self.conversation, kept)))
 
     def _last(self, _: str) -> None:
+        self._request()
         turn = self.conversation.last
         if turn is None:
             raise UsageError("there is no turn yet; ask something in a %%llm cell first")
         self._show(report.table(report.usage_rows(turn)))
 
     def _reset(self, _: str) -> None:
+        self._request()
         self.conversation.clear()
         self._show(display.bundle("the conversation is empty"))
 
@@ -132,28 +164,38 @@ class LLMagic(Magics, Defaults):
         if self._session is None and given.model is None:
             raise NoModelError(NO_MODEL)
         parts = parts_of(self.shell, text, given.image, expressions=not given.no_interpolate)
-        request = current_request(self.shell)
+        request, document = self._request()
         screen = display.screen_for(self.shell, request, stream=not given.no_stream)
+        above = document.above(request.cell) if document is not None else None
         try:
             session = self._session_for(given.model, screen.event)
-            place = self.conversation.place(request, system=given.system)
+            if document is not None and above is not None:
+                taken = follow(self.conversation, document, request, session, self._notebooks.turns)
+                for notice in taken.notices():
+                    screen.event(Notice(notice))
+            count = None if above is None else self.conversation.count(above)
+            place = self.conversation.place(request, system=given.system, above=count)
             turn = session.ask(
                 parts,
                 after=place.after,
                 system=place.system,
                 sampling=self.sampling(given, self._seed(given, request, text)),
+                replay=self.replay and not given.resample,
                 on_event=screen.event,
             )
         except Interrupted as interrupted:
-            screen.stop(display.INTERRUPTED, interrupted.text, _metadata(interrupted.usage))
+            metadata = self._metadata(interrupted.usage, above)
+            screen.stop(display.INTERRUPTED, interrupted.text, metadata)
             raise
         except BaseException:
             screen.stop(display.FAILED)
             raise
         self.conversation.put(place, turn, request, system=given.system)
+        if request.source is not None:
+            session.name_source(turn, request.source)
         if given.resample:
             self.conversation.drawn(request)
-        screen.finish(turn.text, _metadata(turn.usage))
+        screen.finish(turn.text, self._metadata(turn.usage, above))
         if given.out is not None:
             self.shell.user_ns[given.out] = Reply(turn, turn.usage)
 
@@ -162,6 +204,31 @@ class LLMagic(Magics, Defaults):
         if not given.resample:
             return seed
         return self.conversation.seed(request, text if seed is None else seed)
+
+    def _metadata(
+        self, usage: Mapping[str, object] | None, above: Iterable[Cell] | None
+    ) -> dict[str, object]:
+        """Output metadata of a reply (DESIGN C2)."""
+        stale = self.conversation.stale(above or ())
+        return {"llmagic": {**(usage or {}), "thread": "main", "stale": stale}}
+
+    # --- the notebook ------------------------------------------------------------------------
+
+    def _request(self) -> tuple[Request, Document | None]:
+        """What is running, in which notebook; `conversation` is the one of that from now on."""
+        request = current_request(self.shell)
+        try:
+            document = current_document(self.shell)
+        except MalformedError as error:
+            document = None
+            if not self._told_malformed:
+                self._told_malformed = True
+                display.notice(
+                    f"what the front end sent about the notebook is not used: {error}. Cells are "
+                    "taken by their ids."
+                )
+        self._notebooks.choose(request, document)
+        return request, document
 
     # --- the model ---------------------------------------------------------------------------
 
@@ -184,17 +251,25 @@ class LLMagic(Magics, Defaults):
     ) -> Session:
         """Load a model; the one before it stays when that fails."""
         loading = self.loading(n_ctx)
-        wanted = (_file(model), None if projector is None else _file(projector), loading)
+        store, budget = self.store or False, self.store_budget
+        files = (_file(model), None if projector is None else _file(projector))
+        wanted = (*files, loading, store, budget)
         if self._session is not None and self._loaded == wanted:
             return self._session  # "Run All" loads it again: nothing kept for it may get lost
         from llmagic.session import Session  # loads llama.cpp
 
         session = Session(
-            model, projector=projector, n_ctx=loading.n_ctx, loading=loading, on_event=on_event
+            model,
+            projector=projector,
+            n_ctx=loading.n_ctx,
+            loading=loading,
+            store=store,
+            store_budget=budget,
+            on_event=on_event,
         )
         self.close()
         self._session, self._loaded = session, wanted
-        self.conversation.use_model(wanted[0], session.tokenize)
+        self._notebooks.use_model(wanted[0], session.tokenize)
         return session
 
 
@@ -205,11 +280,6 @@ def _file(path: Path) -> tuple[object, ...]:
     except OSError:
         return (path.resolve(),)
     return (path.resolve(), stat.st_size, stat.st_mtime_ns)
-
-
-def _metadata(usage: Mapping[str, object] | None) -> dict[str, object]:
-    """Output metadata of a reply (DESIGN C2)."""
-    return {"llmagic": {**(usage or {}), "thread": "main"}}
 
 
 def _meant_as_command(word: str, rest: str, commands: Iterable[str]) -> bool:

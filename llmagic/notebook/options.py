@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import shlex
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from IPython.core.error import UsageError as ShellUsageError
 from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments
@@ -179,6 +181,25 @@ def cell_options(magic: _Magic) -> _Magic:
     for option in reversed(_CELL):
         magic = option(magic)
     return magic_arguments("%llm")(magic)
+
+
+def system_prompt(source: str) -> str | None:
+    """The system prompt that a `%%llm` cell gives; None if it gives none."""
+    line = re.match(r"\s*%%llm[ \t]+(.*)", source)
+    if line is None:
+        return None
+    try:
+        return cast("str | None", parse(_cell_parser(), "%%llm", line[1]).system)
+    except UsageError:
+        return None
+
+
+@cache
+def _cell_parser() -> argparse.ArgumentParser:
+    def llm() -> None:
+        pass
+
+    return cast("argparse.ArgumentParser", cell_options(llm).parser)  # type: ignore[attr-defined]
 
 
 def path(text: str) -> Path:

@@ -1,10 +1,18 @@
-"""Which cell is running, as far as the front end tells."""
+"""Which cell is running, and what stands around it, as far as the front end tells."""
 
 from __future__ import annotations
 
+import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+VERSION = 1
+"""Of the list of cells a front end may send (DESIGN C3)."""
+
+MOST_CELLS = 4096
+"""Cells of a notebook, at most; more are hardly a conversation."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +26,59 @@ class Request:
         (nbclient, nbval, a terminal).
     execution : str
         Differs between two executions, is the same for everything one execution does.
+    source : str or None
+        The whole cell, as the front end sent it; None without a kernel.
     """
 
     cell: str | None
     execution: str
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One `%%llm` cell of a notebook.
+
+    Attributes
+    ----------
+    id : str
+        The name by which requests call it, too.
+    source : str
+        The whole cell as it reads now.
+    turn : str or None
+        Id (hex) of the turn its output shows.
+    """
+
+    id: str
+    source: str
+    turn: str | None
+
+
+@dataclass(frozen=True)
+class Document:
+    """A notebook as it was when the running cell was sent.
+
+    Attributes
+    ----------
+    notebook : str
+        Its path, or what else tells it from another one.
+    cells : tuple of Cell
+        In document order; their ids differ.
+    """
+
+    notebook: str
+    cells: tuple[Cell, ...]
+
+    def above(self, cell: str | None) -> tuple[Cell, ...] | None:
+        """The cells above this one; None when it is not among them."""
+        for index, each in enumerate(self.cells):
+            if each.id == cell:
+                return self.cells[:index]
+        return None
+
+
+class MalformedError(ValueError):
+    """What the front end sent about the notebook cannot be used; the text says why."""
 
 
 def current_request(shell: Any) -> Request:
@@ -32,13 +89,69 @@ def current_request(shell: Any) -> Request:
     shell : IPython.core.interactiveshell.InteractiveShell
         A kernel's shell knows its parent message (ipykernel's `get_parent`); others do not.
     """
-    get_parent = getattr(shell, "get_parent", None)
-    parent = _mapping(get_parent() if get_parent is not None else None)
+    parent = _parent(shell)
     execution = _mapping(parent.get("header")).get("msg_id")
+    source = _mapping(parent.get("content")).get("code")
     return Request(
         _cell_id(_mapping(parent.get("metadata"))),
         execution if isinstance(execution, str) else f"execution {shell.execution_count}",
+        source if isinstance(source, str) else None,
     )
+
+
+def current_document(shell: Any) -> Document | None:
+    """The notebook around the running cell; None when the front end sent nothing about it.
+
+    Raises
+    ------
+    MalformedError
+        It sent something else than DESIGN C3 says, or a newer version of it.
+    """
+    sent = _mapping(_parent(shell).get("metadata")).get("llmagic")
+    # A cell's own metadata may have this key, too, for its attachments.
+    if sent is None or (isinstance(sent, Mapping) and not {"version", "cells"} & set(sent)):
+        return None
+    return _document(_checked(sent, Mapping, "an object"))
+
+
+def _document(sent: Mapping[str, object]) -> Document:
+    version = sent.get("version")
+    if type(version) is not int or version < VERSION:
+        raise MalformedError(f"version {VERSION} was expected, and {reprlib.repr(version)} came")
+    if version > VERSION:
+        raise MalformedError(f"it is of version {version}, and this llmagic knows {VERSION}")
+    notebook = _checked(sent.get("notebook"), str, "the notebook's path")
+    listed = _checked(sent.get("cells"), list, "a list of cells")
+    if len(listed) > MOST_CELLS:
+        raise MalformedError(f"it lists {len(listed)} cells, and at most {MOST_CELLS} are read")
+    cells = tuple(_cell(each) for each in listed)
+    if len({cell.id for cell in cells}) != len(cells):
+        raise MalformedError("two of its cells have the same id")
+    return Document(notebook, cells)
+
+
+def _cell(sent: object) -> Cell:
+    cell = _checked(sent, Mapping, "an object for each cell")
+    identity = _checked(cell.get("id"), str, "an id for each cell")
+    source = _checked(cell.get("source"), str, "a source for each cell")
+    if not identity:
+        raise MalformedError("the id of a cell is empty")
+    if "turn" not in cell:
+        raise MalformedError("a cell has no turn, and not null either")
+    turn = cell["turn"]
+    if turn is not None and not re.fullmatch("[0-9a-f]{1,64}", _checked(turn, str, "a turn's id")):
+        raise MalformedError(f"a turn's id was expected, and {reprlib.repr(turn)} came")
+    for name, attached in _checked(cell.get("attachments", {}), Mapping, "attachments").items():
+        attached = _checked(attached, Mapping, f"an object for attachment {reprlib.repr(name)}")
+        for key in ("mime", "sha256", *({"data"} & set(attached))):
+            _checked(attached.get(key), str, f"a text as {key} of attachment {reprlib.repr(name)}")
+    return Cell(identity, source, turn)
+
+
+def _checked(value: object, kind: type, what: str) -> Any:
+    if not isinstance(value, kind):
+        raise MalformedError(f"{what} was expected, and {reprlib.repr(value)} came")
+    return value
 
 
 def _cell_id(metadata: Mapping[str, object]) -> str | None:
@@ -47,6 +160,11 @@ def _cell_id(metadata: Mapping[str, object]) -> str | None:
         if isinstance(name, str) and name:
             return name
     return None
+
+
+def _parent(shell: Any) -> Mapping[str, object]:
+    get_parent = getattr(shell, "get_parent", None)
+    return _mapping(get_parent() if get_parent is not None else None)
 
 
 def _mapping(value: object) -> Mapping[str, object]:

@@ -14,6 +14,7 @@ Rules
 
 from __future__ import annotations
 
+import builtins
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def interpolate(
     text : str
         As typed.
     namespace : mapping
-        The user's names; only asked what is in it. Builtins do not count unless they are there.
+        The user's names; only asked what is in it. Builtins count where they are called.
     evaluate : callable
         Gives the value of a Python expression. Called once for each field, from left to right.
     base : Path
@@ -158,7 +159,8 @@ class _Run:
         return at + 1 + double
 
     def _is_meant(self, field: Field) -> bool:
-        if field.name not in self._namespace:
+        called = field.expression.removeprefix(field.name).startswith("(")
+        if field.name not in self._namespace and not (called and hasattr(builtins, field.name)):
             if field.name not in self._undefined and field.is_expression:
                 self._undefined[field.name] = (
                     f"{_quoted(field.source)} stays as typed: the name {field.name} is not "

@@ -272,3 +272,23 @@ def test_two_threads_and_long_contexts(toy: Toy):
         again = session.ask("more " * 30, after=first, max_tokens=4)
         assert again.tokens == second.tokens
         assert_exact(session, again)
+
+
+def test_a_long_text_is_saved_on_the_way(toy: Toy):
+    """Whoever interrupts or edits the end of a long text does not begin again."""
+    with Session(toy.model) as session:
+        text = "word " * 2600
+        session.ask(text + "one", max_tokens=2)
+        turn = session.ask(text + "two", after=None, max_tokens=2)
+        assert turn.usage["restored"]["tokens"] >= 2048
+        assert_exact(session, turn)
+
+
+def test_one_image_is_a_list_of_one(toy_named: Named):
+    toy = toy_named("qwen35")
+    with Session(toy.model, projector=toy.projector) as session:
+        image = Image.new("RGB", (96, 96), "red")
+        turn = session.ask("What?", images=image, max_tokens=1)
+        assert turn.usage["prompt"]["images"] == 1
+        with pytest.raises(UsageError, match="a turn to continue"):
+            session.ask("What?", after="yesterday")

@@ -24,13 +24,22 @@ def _environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     patch.undo()
 
 
+@pytest.fixture(autouse=True)
+def store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of its own for each test, empty: what other tests asked must not be replayed."""
+    folder = tmp_path_factory.mktemp("store")
+    monkeypatch.setenv("LLMAGIC_STORE", str(folder))
+    return folder
+
+
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
-    """A shell with llmagic loaded, in an empty folder."""
+    """A shell with llmagic loaded, in an empty folder; replies are drawn, not replayed."""
     monkeypatch.chdir(tmp_path)
     config = Config()
     config.HistoryManager.enabled = False
     config.InteractiveShell.colors = "nocolor"
+    config.LLMagic.replay = False
     InteractiveShell.clear_instance()
     shell = InteractiveShell.instance(config=config)
     shell.run_line_magic("load_ext", "llmagic")
@@ -42,7 +51,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Interacti
 
 @pytest.fixture
 def kernel(tmp_path: Path) -> Iterator[Kernel]:
-    """A kernel of its own with llmagic loaded, in an empty folder."""
+    """A kernel of its own with llmagic loaded, in an empty folder; nothing is replayed."""
     kernel = Kernel(tmp_path)
     yield kernel
     kernel.stop()

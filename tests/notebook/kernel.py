@@ -80,19 +80,23 @@ class Outcome:
 
 
 class Kernel:
-    """A kernel of this Python in a folder of its own."""
+    """A kernel of this Python in a folder of its own.
 
-    def __init__(self, folder: Path) -> None:
+    Replies are drawn unless `replay` says otherwise: most tests ask what a run costs.
+    """
+
+    def __init__(self, folder: Path, *, replay: bool = False) -> None:
         self.manager = KernelManager(kernel_name="python3")
         self.manager.start_kernel(cwd=str(folder))
         self.client = self.manager.blocking_client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=LIMIT)
-        self.run("%load_ext llmagic")
+        self.run(f"%load_ext llmagic\n%config LLMagic.replay = {replay}")
 
-    def stop(self) -> None:
+    def stop(self, *, gently: bool = False) -> None:
+        """End the kernel: with SIGKILL, or as a front end ends it."""
+        self.manager.shutdown_kernel(now=not gently)
         self.client.stop_channels()
-        self.manager.shutdown_kernel(now=True)
         self.manager.cleanup_resources()
 
     def run(

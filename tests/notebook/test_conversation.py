@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from llmagic.notebook.conversation import Conversation
-from llmagic.notebook.request import Request
+from llmagic.notebook.conversation import Conversation, Entry, Place
+from llmagic.notebook.notebooks import Notebooks
+from llmagic.notebook.options import system_prompt
+from llmagic.notebook.request import Cell, Document, Request
 from llmagic.prompt.parts import ReplyPart, TextPart
 from llmagic.session import Turn
 from llmagic.settings import Sampling
@@ -23,7 +25,12 @@ class Notebook:
     def ask(self, text: str, cell: str | None, system: str | None = None) -> Turn:
         request = Request(cell, str(self.executions))
         place = self.conversation.place(request, system=system)
-        turn = Turn(
+        turn = self.turn(text, place)
+        self.conversation.put(place, turn, request, system=system)
+        return turn
+
+    def turn(self, text: str, place: Place) -> Turn:
+        return Turn(
             id=text.encode().hex(),
             parent=place.after,
             system=place.system,
@@ -34,8 +41,6 @@ class Notebook:
             stop="end",
             usage={},
         )
-        self.conversation.put(place, turn, request, system=system)
-        return turn
 
     @property
     def chain(self) -> list[str]:
@@ -173,3 +178,162 @@ def test_clear() -> None:
     assert notebook.conversation.last is None
     assert context(notebook.run("b", "b")) == []
     assert notebook.systems == [None]
+
+
+class Page(Notebook):
+    """A notebook whose front end sends the cells in document order, with every run."""
+
+    def __init__(self, cells: str) -> None:
+        super().__init__()
+        self.cells = {name: name for name in cells}
+
+    def run(self, text: str, cell: str | None = None, system: str | None = None) -> Turn:
+        """Run a cell; it reads `text` now."""
+        assert cell is not None
+        self.cells[cell] = text
+        cells = [Cell(name, source, None) for name, source in self.cells.items()]
+        document = Document("book", tuple(cells))
+        above = document.above(cell)
+        assert above is not None
+        self.conversation.follow(document.cells, {})
+        self.executions += 1
+        request = Request(cell, str(self.executions), text)
+        count = self.conversation.count(above)
+        place = self.conversation.place(request, system=system, above=count)
+        turn = self.turn(text, place)
+        self.conversation.put(place, turn, request, system=system)
+        self.stale = self.conversation.stale(above)
+        return turn
+
+    def arrange(self, cells: str) -> None:
+        """Delete, insert and move cells: these are left, in this order."""
+        self.cells = {name: self.cells.get(name, name) for name in cells}
+
+
+def test_cells_run_in_any_order_stand_in_document_order() -> None:
+    page = Page("abc")
+    assert context(page.run("c", "c")) == []
+    assert context(page.run("a", "a")) == []
+    assert context(page.run("b", "b")) == ["A"]
+    assert page.chain == ["A", "B", "C"]
+    assert context(page.run("c", "c")) == ["A", "B"]
+    assert context(page.run("b2", "b")) == ["A"]
+    assert context(page.run("c", "c")) == ["A", "B2"]
+
+
+def test_insert_delete_move_and_undo() -> None:
+    page = Page("abc")
+    for name in "abc":
+        page.run(name, name)
+    page.arrange("axbc")
+    assert context(page.run("c", "c")) == ["A", "B"], "x has not run"
+    assert context(page.run("x", "x")) == ["A"]
+    assert context(page.run("c", "c")) == ["A", "X", "B"]
+    page.arrange("abc")
+    assert context(page.run("c", "c")) == ["A", "B"], "x is deleted"
+    page.arrange("axbc")
+    assert context(page.run("c", "c")) == ["A", "X", "B"], "and back again"
+    page.arrange("bxac")
+    assert context(page.run("c", "c")) == ["B", "X", "A"]
+    page.arrange("cbxa")
+    assert context(page.run("c", "c")) == []
+    assert page.chain == ["C", "B", "X", "A"]
+    page.arrange("bxac")
+    assert context(page.run("c", "c")) == ["B", "X", "A"]
+
+
+def test_a_cell_edited_above_counts_with_its_last_run_and_is_stale() -> None:
+    page = Page("abc")
+    for name in "abc":
+        page.run(name, name)
+        assert page.stale == []
+    page.cells["a"] = "a, edited"
+    page.cells["c"] = "c, edited"
+    assert context(page.run("b", "b")) == ["A"]
+    assert page.stale == ["a"]
+    page.cells["a"] = "a"
+    page.run("b", "b")
+    assert page.stale == [], "the edit was undone"
+    assert context(page.run("c, edited", "c")) == ["A", "B"]
+    assert page.stale == []
+
+
+def test_the_system_prompt_moves_with_its_cell() -> None:
+    page = Page("abc")
+    page.run("a", "a")
+    page.run("b", "b", "short")
+    page.run("c", "c")
+    assert page.systems == [None, "short", "short"]
+    page.arrange("bac")
+    page.run("c", "c")
+    assert page.systems == ["short", "short", "short"]
+    page.arrange("ac")
+    page.run("c", "c")
+    assert page.systems == [None, None]
+
+
+def test_one_execution_may_ask_twice_in_a_document() -> None:
+    page = Page("abc")
+    page.run("c", "c")
+    page.run("b", "b")
+    page.executions -= 1
+    assert context(page.run("b", "b")) == ["B"]
+    assert page.chain == ["B", "B", "C"]
+    assert context(page.run("c", "c")) == ["B", "B"]
+
+
+def test_turns_from_elsewhere_take_their_place() -> None:
+    page = Page("abc")
+    page.run("c", "c")
+    elsewhere = page.conversation.entries[0]
+    entry = Entry(elsewhere.turn, Request("b", "x", "b"), "short")
+    cells = [Cell(name, name, None) for name in "abc"]
+    page.conversation.follow(cells, {"b": entry, "c": entry})
+    assert [entry.request.cell for entry in page.conversation.entries] == ["b", "c"]
+    assert page.systems == ["short", "short"]
+    assert context(page.run("c", "c")) == ["C"], "what the cell gave here goes first"
+
+
+def test_another_model_reads_what_is_put_aside_too() -> None:
+    page = Page("ab")
+    page.conversation.use_model("one", lambda text: [7])
+    page.run("a", "a")
+    page.arrange("b")
+    page.run("b", "b")
+    page.conversation.use_model("two", lambda text: text.encode())
+    page.arrange("ab")
+    page.run("b", "b")
+    assert tokens(page) == [(65,), (1,)]
+
+
+def test_a_new_conversation_takes_nothing_over() -> None:
+    page = Page("ab")
+    page.run("a", "a")
+    assert page.conversation.takes_over
+    page.conversation.clear()
+    assert not page.conversation.takes_over
+    assert context(page.run("b", "b")) == []
+
+
+def test_each_notebook_has_its_conversation() -> None:
+    notebooks = Notebooks()
+    nameless = notebooks.current
+    request = Request("a", "1")
+    assert notebooks.choose(request, None) is nameless
+    one = notebooks.choose(request, Document("one", ()))
+    two = notebooks.choose(request, Document("two", ()))
+    assert len({id(each) for each in (nameless, one, two)}) == 3
+    assert notebooks.choose(request, Document("one", ())) is one
+    assert notebooks.choose(Request(None, "2"), None) is one, "the last one"
+    turn = Notebook().run("text", "b")
+    two.put(two.place(Request("b", "3")), turn, Request("b", "3"))
+    assert notebooks.choose(Request("b", "4"), None) is two, "the one that has the cell"
+    assert [entry.turn.text for entry in notebooks.turns()] == ["TEXT"]
+
+
+def test_the_system_prompt_of_a_source() -> None:
+    assert system_prompt("%%llm -s 'Be brief.' -t 0\n-s no") == "Be brief."
+    assert system_prompt('\n%%llm -o a --system="Be\'s"\nHi') == "Be's"
+    assert system_prompt("%%llm --stop -s\nHi") is None
+    for source in ("%%llm\nHi", "%%llm\n-s Hi", "%%llm -s 'open\nHi", "%%llms -s a\nb", "x", ""):
+        assert system_prompt(source) is None

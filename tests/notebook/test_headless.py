@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -81,7 +82,9 @@ def test_jupyter_execute_and_a_front_end_give_the_same(
 ) -> None:
     path = tmp_path / "book.ipynb"
     command = [sys.executable, "-m", "jupyter", "execute", str(path), "--output=again.ipynb"]
-    subprocess.run(command, check=True, capture_output=True)
+    # Another store: the same must be computed again, not replayed.
+    environment = os.environ | {"LLMAGIC_STORE": str(tmp_path / "other")}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
     again = nbformat.read(tmp_path / "again.ipynb", 4)
     assert outputs(again) == outputs(executed)
 

@@ -188,7 +188,7 @@ def test_metadata_has_the_shape_of_the_contract(
     usage = kernel.ask(CELLS["a"]).usage
     assert set(usage) == {
         *("version", "turn", "model", "thread", "prompt", "restored"),
-        *("evaluated", "encoded", "generated", "saved", "exact"),
+        *("evaluated", "encoded", "generated", "saved", "exact", "stale"),
     }
     assert usage["version"] == 1
     assert bytes.fromhex(usage["turn"])
@@ -205,12 +205,20 @@ def test_metadata_has_the_shape_of_the_contract(
 
 
 def test_loading_the_same_model_again_keeps_what_is_kept_for_it(kernel: Kernel, llama: Toy) -> None:
+    kernel.run("%config LLMagic.store = ''")
     loaded = kernel.load(llama.model)
     kernel.ask("Tell me.", "a")
     assert kernel.load(llama.model).text == loaded.text
     assert kernel.ask("Tell me.", "a").usage["restored"]["tokens"] > 0
     kernel.load(llama.model, None, "--ctx", "512")
     assert kernel.ask("Tell me.", "a").usage["restored"]["tokens"] == 0
+    kernel.run("%config LLMagic.store = 'kept'")
+    kernel.load(llama.model, None, "--ctx", "512")
+    assert kernel.ask("Tell me.", "a").usage["restored"]["tokens"] == 0
+    kernel.load(llama.model, None, "--ctx", "1024")
+    restored = kernel.ask("Tell me.", "a").usage["restored"]
+    assert restored["tokens"] > 0
+    assert restored["tier"] == "disk"
 
 
 def test_restart_by_unload_forgets_the_model_not_the_conversation(

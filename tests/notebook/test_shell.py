@@ -124,7 +124,7 @@ def test_a_question_and_its_reply(loaded: Cells) -> None:
     assert reply == loaded.turn().text
     assert reply.turn is loaded.turn()
     assert reply.usage == reply.turn.usage
-    assert output.metadata == {"llmagic": {**reply.usage, "thread": "main"}}
+    assert output.metadata == {"llmagic": {**reply.usage, "thread": "main", "stale": []}}
     assert reply.data is None
     assert reply.usage["generated"]["tokens"] <= 6
 
@@ -250,6 +250,29 @@ def test_config(loaded: Cells) -> None:
     magics = loaded.shell.magics_manager.registry["LLMagic"]
     loaded.shell.run_cell("%config LLMagic.temperature = -1")
     assert magics.temperature == 0.0
+
+
+def test_a_store_that_cannot_be_is_one_line_of_warning(
+    cells: Cells, llama: Toy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    cells.run("%config LLMagic.store = 'file/store'")
+    cells.run(f"%llm load {llama.model}")
+    for _ in range(2):
+        cells.shell.run_cell("%%llm --max-tokens 2\nHello")
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "LLMAGIC_STORE" in error
+    assert "files 0" in cells.text("%llm status")
+
+
+def test_the_store_can_be_switched_off(cells: Cells, llama: Toy, store: Path) -> None:
+    cells.run("%config LLMagic.store = ''")
+    cells.run(f"%llm load {llama.model}")
+    cells.ask("Hello")
+    status = dict(line.split(maxsplit=1) for line in cells.text("%llm status").splitlines())
+    assert status["store"] == "none"
+    assert not list(store.rglob("turns/*"))
 
 
 def test_ipython_config(llama: Toy) -> None:

@@ -69,3 +69,13 @@ def test_options_in_the_table_are_the_options_there_are():
     parser = magics.LLMagic.llm_cell.parser
     there = {option for action in parser._actions for option in action.option_strings}
     assert listed == there
+
+
+def test_settings_in_the_table_are_the_settings_there_are():
+    from llmagic.notebook.defaults import Defaults
+
+    rows = [line.split("|")[1] for line in README.splitlines() if line.startswith("| `LLMagic.")]
+    listed = {
+        name.removeprefix("LLMagic.") for row in rows for name in re.findall(r"`([^`]+)`", row)
+    }
+    assert listed == set(Defaults.class_trait_names(config=True))

@@ -175,7 +175,7 @@ def test_a_reply_keeps_its_tokens_whatever_they_spell(
 
 
 @pytest.mark.parametrize("toy", ["llama", "gemma3"], indirect=True)
-@pytest.mark.parametrize("unit", ["a", " ", "\n", "é", "😀", "\0", "<|im_end|>", "word "])
+@pytest.mark.parametrize("unit", ["a", " ", "\n", "é", "😀", "\0", "<|im_end|> ", "word "])
 def test_a_megabyte_of_text_does_not_fit_and_says_so(
     toy: Toy, open_session: Opens, runner: Runner, unit: str
 ) -> None:

@@ -1,0 +1,110 @@
+"""Turns of cells that did not run in this kernel, by the ids their outputs show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from llmagic.notebook.conversation import Conversation, Entry
+from llmagic.notebook.options import system_prompt
+from llmagic.notebook.request import Cell, Document, Request
+
+if TYPE_CHECKING:
+    from llmagic.session import Session
+
+
+@dataclass
+class Taken:
+    """What became of the cells above that have not run here.
+
+    Attributes
+    ----------
+    entries : dict of str to Entry
+        The turns that were found, by the id of their cell.
+    stored : int
+        How many of them came from the store.
+    edited, missing : int
+        Cells that were edited since their turn, and turns that are nowhere: both are left out.
+    """
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    stored: int = 0
+    edited: int = 0
+    missing: int = 0
+
+    def notices(self) -> Iterator[str]:
+        """One line for the user about each."""
+        if self.stored:
+            yield f"{_were(self.stored, 'turn')} taken over from the store."
+        if self.edited:
+            yield (
+                f"{_were(self.edited, 'cell')} edited since the last run: not part of the context "
+                "until run again."
+            )
+        if self.missing:
+            yield (
+                f"{_were(self.missing, 'turn')} not in the store: not part of the context until "
+                "the cell is run again."
+            )
+
+
+def take_over(
+    cells: Iterable[Cell], session: Session, elsewhere: Callable[[], Iterable[Entry]]
+) -> Taken:
+    """Find the turns of cells that have none in the conversation.
+
+    Parameters
+    ----------
+    cells : iterable of Cell
+        Those cells.
+    session : Session
+        Its store has the turns of earlier kernels.
+    elsewhere : callable
+        The turns this kernel knows under other cells: a cell that was copied, a notebook that was
+        renamed.
+    """
+    taken = Taken()
+    wanted = [cell for cell in cells if cell.turn is not None]
+    known = {entry.turn.id: entry for entry in elsewhere()} if wanted else {}
+    for cell in wanted:
+        assert cell.turn is not None
+        if cell.turn in known:
+            entry = known[cell.turn]
+            request = replace(entry.request, cell=cell.id)
+            taken.entries[cell.id] = replace(entry, request=request)
+            continue
+        turn = session.recall(cell.turn, after=None, source=cell.source)
+        if turn is not None:
+            request = Request(cell.id, f"taken over: {cell.id}", cell.source)
+            taken.entries[cell.id] = Entry(turn, request, system_prompt(cell.source))
+            taken.stored += 1
+        elif session.recall(cell.turn, after=None) is not None:
+            taken.edited += 1
+        else:
+            taken.missing += 1
+    return taken
+
+
+def follow(
+    conversation: Conversation,
+    document: Document,
+    request: Request,
+    session: Session,
+    elsewhere: Callable[[], Iterable[Entry]],
+) -> Taken:
+    """Bring a conversation into the order of its notebook, with turns from elsewhere.
+
+    Only cells above the running one get such turns: the others are not asked for.
+    """
+    taken = Taken()
+    if conversation.takes_over:
+        here = {entry.request.cell for entry in conversation.known()}
+        lacking = [cell for cell in document.above(request.cell) or () if cell.id not in here]
+        taken = take_over(lacking, session, elsewhere)
+    conversation.follow(document.cells, taken.entries)
+    return taken
+
+
+def _were(number: int, noun: str) -> str:
+    return f"{number} {noun} above was" if number == 1 else f"{number} {noun}s above were"

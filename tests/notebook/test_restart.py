@@ -1,0 +1,360 @@
+"""Close the laptop, continue tomorrow: a kernel finds what an earlier one stored."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.notebook.book import Book
+from tests.notebook.conftest import write_picture
+from tests.notebook.kernel import Kernel, Outcome
+from tests.toys import Toy
+
+OPTIONS = "--max-tokens 8 -t 0.7"
+SEEING = {
+    "a": f"%%llm {OPTIONS} -s 'Answer in one word.'\n![](a.png) What is this?",
+    "b": f"%%llm {OPTIONS}\nLook at ![](b.png) and compare.",
+    "c": f"%%llm {OPTIONS}\nWhich is larger?",
+    "d": f"%%llm {OPTIONS} -a c.png\nAnd this? It costs {{price}}.",
+    "e": f"%%llm {OPTIONS}\n![](a.png)![](b.png) Once more.",
+    "f": f"%%llm {OPTIONS}\nWhich of all these is the best?",
+}
+READING = {name: f"%%llm {OPTIONS}\nQuestion {name}?" for name in "abcdef"}
+READING["a"] = f"%%llm {OPTIONS} -s 'Answer in one word.'\nQuestion a?"
+
+Start = Callable[..., Kernel]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a kernel on this test's store, with a model in it."""
+    kernels = []
+    for shade, name in enumerate("abc"):
+        write_picture(tmp_path / f"{name}.png", shade=90 * shade)
+
+    def start(toy: Toy, *, replay: bool = False) -> Kernel:
+        kernels.append(Kernel(tmp_path, replay=replay))
+        kernels[-1].run("price = 3")
+        kernels[-1].load(toy.model, toy.projector)
+        return kernels[-1]
+
+    yield start
+    for kernel in kernels:
+        kernel.stop()
+
+
+@pytest.fixture(params=["qwen35", "llama"])
+def toy(request: pytest.FixtureRequest, toy_named: Callable[[str], Toy]) -> Toy:
+    return toy_named(request.param)
+
+
+@pytest.fixture
+def book(toy: Toy) -> Book:
+    return Book(SEEING if toy.projector is not None else READING)
+
+
+def generation_prompt(kernel: Kernel) -> int:
+    """Tokens after a question that belong to the reply: what a cell run again evaluates."""
+    ask = "get_ipython().magics_manager.registry['LLMagic']._session.ask"
+    return int(
+        kernel.value(
+            f"[{ask}('x', after=None, max_tokens=1).usage['evaluated']['tokens'] for _ in 'ab'][1]"
+        )
+    )
+
+
+def computed(outcome: Outcome) -> tuple[int, int]:
+    """Tokens evaluated and images encoded."""
+    usage = outcome.usage
+    return usage["evaluated"]["tokens"], usage["encoded"]["images"]
+
+
+def test_only_the_last_cell_after_a_restart(start: Start, toy: Toy, book: Book) -> None:
+    kernel = start(toy)
+    before = book.run_all(kernel)
+    again = book.run(kernel, "f")
+    kernel.stop(gently=True)
+
+    kernel = start(toy)
+    after = book.run(kernel, "f")
+    assert computed(after) == (computed(again)[0], 0)
+    assert after.usage["restored"]["tier"] == "disk"
+    assert after.usage["exact"] is True
+    assert after.usage["stale"] == []
+    assert after.shown == before[-1].shown
+    assert after.usage["turn"] == before[-1].usage["turn"]
+    assert after.usage["prompt"] == before[-1].usage["prompt"]
+    assert after.stderr == "llmagic: 5 turns above were taken over from the store.\n"
+    assert computed(after)[0] <= generation_prompt(kernel)
+    # They belong to this kernel now, and nothing more is said about them.
+    assert book.run(kernel, "f").stderr == ""
+    middle = book.run(kernel, "c")
+    assert computed(middle)[1] == 0
+    assert middle.usage["turn"] == before[2].usage["turn"]
+    assert middle.stderr == ""
+    kernel.stop(gently=True)
+
+    kernel = start(toy, replay=True)
+    shown = book.run(kernel, "f")
+    assert shown.usage["generated"]["stop"] == "replayed"
+    assert computed(shown) == (0, 0)
+    assert shown.shown == before[-1].shown
+    assert "5 turns" in shown.stderr
+
+
+def test_all_from_the_top_after_a_restart(start: Start, toy: Toy, book: Book) -> None:
+    """Without a front end: nothing says which cell runs, and nothing is decoded."""
+    sources = [cell.source for cell in book.cells]
+    kernel = start(toy)
+    before = [kernel.run(source) for source in sources]
+    kernel.stop(gently=True)
+    kernel = start(toy, replay=True)
+    for source, first in zip(sources, before, strict=True):
+        again = kernel.run(source)
+        assert again.usage["generated"]["stop"] == "replayed"
+        assert again.usage["generated"]["ms"] == 0
+        assert computed(again) == (0, 0)
+        assert again.shown == first.shown
+        assert again.usage["turn"] == first.usage["turn"]
+        assert again.stderr == ""
+    further = kernel.run(f"%%llm {OPTIONS}\nAnd then?")
+    assert further.usage["restored"]["tier"] == "disk"
+    assert computed(further)[1] == 0
+    assert computed(further)[0] < further.usage["prompt"]["tokens"] // 2
+
+
+def test_a_front_end_may_run_all_as_well(start: Start, toy: Toy, book: Book) -> None:
+    kernel = start(toy)
+    before = book.run_all(kernel)
+    kernel.stop(gently=True)
+    kernel = start(toy, replay=True)
+    # "Run All" sends every request before the first one is answered: outputs are cleared then.
+    for cell in book.cells:
+        cell.turn = None
+    sent = {"llmagic": book.message()}
+    for cell, first in zip(book.cells, before, strict=True):
+        again = kernel.run(cell.source, cell.id, metadata=sent)
+        assert again.usage["generated"]["stop"] == "replayed"
+        assert again.usage["turn"] == first.usage["turn"]
+        assert again.stderr == ""
+
+
+def test_edited_above_is_not_taken_over(start: Start, toy: Toy, book: Book) -> None:
+    kernel = start(toy)
+    book.run_all(kernel)
+    kernel.stop(gently=True)
+    book["b"].source += " Please."
+    book["d"].turn = "00" * 16
+    book["e"].turn = None
+
+    kernel = start(toy)
+    after = book.run(kernel, "f")
+    assert after.stderr.splitlines() == [
+        "llmagic: 2 turns above were taken over from the store.",
+        "llmagic: 1 cell above was edited since the last run: not part of the context until run "
+        "again.",
+        "llmagic: 1 turn above was not in the store: not part of the context until the cell is run "
+        "again.",
+    ]
+    entries = "get_ipython().magics_manager.registry['LLMagic'].conversation.entries"
+    assert kernel.value(f"[entry.request.cell for entry in {entries}]") == "['a', 'c', 'f']"
+    assert "Answer in one word." in kernel.value(f"[entry.turn.system for entry in {entries}]")
+
+    assert after.usage["prompt"]["images"] == (1 if toy.projector is not None else 0)
+
+    assert book.run(kernel, "b").stderr == "", "a is here already"
+    assert kernel.value(f"[entry.request.cell for entry in {entries}]") == "['a', 'b', 'c', 'f']"
+    assert len(book.run(kernel, "f").stderr.splitlines()) == 1, "d is still missing"
+
+
+def test_the_document_orders_the_turns(start: Start, llama: Toy) -> None:
+    kernel = start(llama)
+    book = Book({name: f"%%llm --max-tokens 3\nQuestion {name}?" for name in "abc"})
+
+    def context(name: str) -> str:
+        """The questions that the model saw when a cell ran."""
+        outcome = book.run(kernel, name)
+        assert outcome.stderr == ""
+        return questions(kernel)
+
+    assert [context(name) for name in "cab"] == ["c", "a", "ab"]
+    assert context("c") == "abc"
+    book.insert(1, "x", "%%llm --max-tokens 3\nQuestion x?")
+    assert context("b") == "ab"
+    assert context("x") == "ax"
+    assert context("c") == "axbc"
+    kept = book.delete("x")
+    assert context("c") == "abc"
+    book.cells.insert(1, kept)
+    assert context("c") == "axbc"
+    book.move("c", 0)
+    assert context("b") == "caxb"
+    assert context("c") == "c"
+    book.move("c", 3)
+    book["a"].source = "%%llm --max-tokens 3\nQuestion y?"
+    edited = book.run(kernel, "b")
+    assert edited.usage["stale"] == ["a"]
+    history = kernel.run("%llm history", "s", metadata={"llmagic": book.message()}).text
+    marked = [row.split()[2] for row in history.splitlines() if row.endswith("edited since")]
+    assert marked == ["a?"]
+    assert context("b") == "axb", "a counts as it ran last"
+    assert context("a") == "y"
+    assert book.run(kernel, "b").usage["stale"] == []
+    assert context("c") == "yxbc"
+    status = kernel.run("%llm status", "s", metadata={"llmagic": book.message()}).text
+    assert cells(status)["order"] == "document"
+    history = kernel.run("%llm history", "s", metadata={"llmagic": book.message()}).text
+    assert len(history.splitlines()) == 5
+    assert cells(kernel.run("%llm status", "s").text)["order"] == "cell ids"
+    assert cells(kernel.run("%llm status").text)["order"] == "execution"
+
+
+def questions(kernel: Kernel) -> str:
+    """The letters of the questions the model saw last."""
+    turn = "get_ipython().magics_manager.registry['LLMagic']._session.last"
+    return str(eval(kernel.value(f"''.join(t.parts[0].text[-2] for t in {turn}.path())")))
+
+
+def cells(table: str) -> dict[str, str]:
+    return {row.split()[0]: row.split(maxsplit=1)[1].strip() for row in table.splitlines()}
+
+
+def test_a_copied_cell_keeps_its_turn_and_reset_forgets(start: Start, llama: Toy) -> None:
+    kernel = start(llama)
+    book = Book({name: f"%%llm --max-tokens 3\nQuestion {name}?" for name in "ab"})
+    book.run_all(kernel)
+    # Cut and pasted, a cell has a new name and shows what it showed.
+    book["a"].id = "a2"
+    assert book.run(kernel, "b").stderr == ""
+    assert questions(kernel) == "ab"
+    kernel.run("%llm reset", "r", metadata={"llmagic": book.message()})
+    assert book.run(kernel, "b").stderr == ""
+    assert questions(kernel) == "b", "not taken over again"
+    book.run(kernel, "a2")
+    book.run(kernel, "b")
+    assert questions(kernel) == "ab"
+
+
+def test_two_notebooks_on_one_kernel(start: Start, llama: Toy) -> None:
+    """A copy of a notebook has the same cell ids."""
+    kernel = start(llama)
+    sources = {name: f"%%llm --max-tokens 3\nQuestion {name}?" for name in "ab"}
+    one, two = Book(sources, "one.ipynb"), Book(sources, "two.ipynb")
+    one.run(kernel, "a")
+    other = two.run(kernel, "b")
+    assert questions(kernel) == "b"
+    below = one.run(kernel, "b")
+    assert questions(kernel) == "ab"
+    assert two.run(kernel, "b").usage["turn"] == other.usage["turn"]
+    # The copy's outputs name turns of the original.
+    two["a"].turn = one["a"].turn
+    assert two.run(kernel, "b").usage["turn"] == below.usage["turn"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"version": 2, "notebook": "book.ipynb", "cells": []},
+        {"version": 1, "notebook": "book.ipynb"},
+        {"version": 1, "notebook": "book.ipynb", "cells": [{"id": "b", "source": 3, "turn": None}]},
+        {
+            "version": 1,
+            "notebook": "book.ipynb",
+            "cells": [{"id": str(n), "source": "", "turn": None} for n in range(10_000)],
+        },
+        ["version", "cells"],
+    ],
+    ids=["newer", "missing", "wrong", "10,000", "list"],
+)
+def test_a_malformed_message_is_ignored_with_one_line(start: Start, llama: Toy, sent: Any) -> None:
+    kernel = start(llama)
+    kernel.ask("One?", "a")
+    plain = kernel.ask("Two?", "b")
+    bad = kernel.ask("Two?", "b", metadata={"llmagic": sent})
+    assert bad.usage["turn"] == plain.usage["turn"]
+    assert bad.stderr.startswith("llmagic: what the front end sent about the notebook is not used")
+    assert bad.stderr.count("\n") == 1
+    for cell in "ba":
+        assert kernel.ask("Two?", cell, metadata={"llmagic": sent}).stderr == ""
+    assert kernel.ask("Two?", "b", metadata={"llmagic": "x"}).stderr == "", "once, whatever it is"
+
+
+def test_checkpoints_say_where_the_bytes_are(start: Start, toy: Toy, book: Book) -> None:
+    kernel = start(toy)
+    assert len(kernel.run("%llm checkpoints").text.splitlines()) == 1
+    for name in "abc":
+        book.run(kernel, name)
+    session = "get_ipython().magics_manager.registry['LLMagic']._session"
+    assert kernel.value(f"{session}.store.flush(10)") == "True"
+
+    def rows() -> list[dict[str, Any]]:
+        entries = "get_ipython().magics_manager.registry['LLMagic'].conversation.entries"
+        return list(eval(kernel.value(f"[{session}.kept(e.turn) for e in {entries}]")))
+
+    shown = kernel.run("%llm checkpoints")
+    assert set(shown.shown) == {"text/plain", "text/markdown"}
+    assert len(shown.text.splitlines()) == 4
+    first = rows()
+    for row in first:
+        assert row["live"] == row["tokens"]
+        assert min(row["memory"], row["disk"]) > 0
+        assert row["restored"] == row["total"]
+    assert sum(row["tokens"] for row in first) == first[-1]["total"]
+    branches, tree = f"{session}.engine.checkpoints.branches", f"{session}.engine.checkpoints.tree"
+    total = int(kernel.value(f"{tree}.n_bytes"))
+    assert sum(row["memory"] for row in first) == total
+    kernel.run(f"{branches}.drop_all()")
+    second = rows()
+    assert {row["live"] for row in second} == {0}
+    assert {row["tier"] for row in second} == {"memory"}
+    kernel.run(f"{tree}.clear()")
+    third = rows()
+    assert {row["tier"] for row in third} == {"disk"}
+    assert {row["memory"] for row in third} == {0}
+    assert [row["restored"] for row in third] == [row["total"] for row in first]
+    # What it says is what happens.
+    further = kernel.run(f"%%llm {OPTIONS}\nAnd then?")
+    assert further.usage["restored"]["tokens"] == third[-1]["restored"]
+    kernel.run(f"{branches}.drop_all(); {tree}.clear()")
+    kernel.run(f"import shutil; shutil.rmtree({session}.store.path)")
+    assert {(row["restored"], row["tier"]) for row in rows()} == {(0, "none")}
+    assert kernel.run("%llm unload").error is None
+    assert kernel.run("%llm checkpoints").error == "NoModelError"
+
+
+@pytest.mark.parametrize("replay", [False, True])
+@pytest.mark.parametrize("after", [0, 1, 3, 5])
+def test_killed_right_after_a_cell(start: Start, qwen35: Toy, after: int, replay: bool) -> None:
+    book = Book(SEEING)
+    kernel = start(qwen35)
+    outcomes = [book.run(kernel, cell.id) for cell in book.cells[: after + 1]]
+    os.kill(kernel.manager.provisioner.pid, signal.SIGKILL)
+    name, last = book.cells[after].id, outcomes[-1]
+    kernel = start(qwen35, replay=replay)
+    again = book.run(kernel, name)
+    usage = again.usage
+    # What was not written in time is evaluated; what is used is right.
+    assert usage["prompt"]["tokens"] == usage["restored"]["tokens"] + usage["evaluated"]["tokens"]
+    if usage["prompt"] == last.usage["prompt"] and usage["exact"]:
+        assert (again.text, usage["turn"]) == (last.text, last.usage["turn"])
+    else:
+        assert "not in the store" in again.stderr or not usage["exact"]
+    assert "damaged" not in again.stderr
+
+
+def test_without_the_store_nothing_is_taken_over(start: Start, llama: Toy, store: Path) -> None:
+    book = Book(READING)
+    kernel = start(llama)
+    book.run_all(kernel)
+    kernel.stop(gently=True)
+    shutil.rmtree(store)
+    kernel = start(llama)
+    alone = book.run(kernel, "f")
+    assert alone.stderr.startswith("llmagic: 5 turns above were not in the store")
+    assert alone.usage["restored"]["tier"] == "none"
