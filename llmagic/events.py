@@ -38,9 +38,13 @@ class Delta:
 
 @dataclass(frozen=True)
 class Notice:
-    """One line the user should read, such as a checkpoint that could not be used."""
+    """One line the user should read, such as a checkpoint that could not be used.
+
+    One that is not `lasting` is progress: of interest now, and not tomorrow.
+    """
 
     text: str
+    lasting: bool = True
 
 
 Event = Loading | Encoding | Prefill | Delta | Notice

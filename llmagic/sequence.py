@@ -143,6 +143,8 @@ def _key(previous: bytes, span: Span) -> bytes:
         hash_.update(span.digest)
     else:
         hash_.update(b"reply" if span.reply else b"text_")
+        # At a boundary a sliding window is put back into place, which moves what follows.
+        hash_.update(b"|" if span.boundary is not None else b" ")
         hash_.update(np.asarray(span.tokens, "<u4").tobytes())
     return hash_.digest()
 

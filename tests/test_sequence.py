@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from llmagic.sequence import (
     CHUNK,
+    CHUNKS_PER_SAVE,
     Boundary,
     ContentHash,
     Media,
@@ -29,7 +30,7 @@ MEDIA = (CAT, DOG, CAT_AGAIN)
 Item = int | Media
 
 # Few tokens and a short chunk, so that prefixes agree and cuts fall everywhere.
-items = st.lists(st.one_of(st.integers(0, 2), st.sampled_from(MEDIA)), max_size=24)
+items = st.lists(st.one_of(st.integers(0, 2), st.sampled_from(MEDIA)), max_size=30)
 chunks = st.integers(1, 9)
 
 
@@ -78,34 +79,48 @@ def cells(spans: tuple[Span, ...]) -> list[object]:
     return found
 
 
-def naive_pieces(spans: tuple[Span, ...], chunk: int) -> list[tuple[str, tuple[object, ...]]]:
-    """How a sequence is evaluated (DESIGN D3), token by token."""
-    pieces: list[tuple[str, tuple[object, ...]]] = []
-    open_piece: list[object] = []
+Piece = tuple[str, tuple[object, ...]]
 
-    def close() -> None:
-        if open_piece:
-            pieces.append(("text", tuple(open_piece)))
-            open_piece.clear()
+
+def naive_pieces(spans: tuple[Span, ...], chunk: int) -> list[tuple[Piece, Boundary | None]]:
+    """How a sequence is evaluated (DESIGN D3), token by token, and where it is saved (D4)."""
+    pieces: list[tuple[Piece, Boundary | None]] = []
+    run: list[object] = []
+
+    def close(boundary: Boundary | None) -> None:
+        n = 0
+        while run:
+            text, n = tuple(run[:chunk]), n + 1
+            del run[:chunk]
+            inside = Boundary.TEXT if n % CHUNKS_PER_SAVE == 0 else None
+            pieces.append((("text", text), inside if run else boundary))
 
     for span in spans:
         if isinstance(span, Media) or span.reply:
-            close()
+            close(None)
             kind = "media" if isinstance(span, Media) else "reply"
-            pieces.append((kind, tuple(cells((span,)))))
-            continue
-        for index, token in enumerate(span.tokens):
-            open_piece.append(token)
-            at_boundary = span.boundary is not None and index == len(span.tokens) - 1
-            if at_boundary or len(open_piece) == chunk:
-                close()
-    close()
+            pieces.append(((kind, tuple(cells((span,)))), span.boundary))
+        else:
+            run += span.tokens
+            if span.boundary is not None:
+                close(span.boundary)
+    close(None)
     return pieces
 
 
-def piece(step: Step) -> tuple[str, tuple[object, ...]]:
+def piece(step: Step) -> Piece:
     kind = "media" if isinstance(step.span, Media) else "reply" if step.span.reply else "text"
     return kind, tuple(cells((step.span,)))
+
+
+def evaluated(step: Step) -> tuple[Piece, bool]:
+    """What decides the arithmetic of a step: a sliding window is put into place at boundaries."""
+    return piece(step), step.boundary is not None
+
+
+def is_meant(step: Step) -> bool:
+    """Whether the conversation has a boundary here, and not only the length of its text."""
+    return step.boundary not in (None, Boundary.TEXT)
 
 
 def content_of(spans: tuple[Span, ...]) -> bytes:
@@ -171,7 +186,8 @@ def test_handle_and_boundary_of_an_image_do_not_count() -> None:
 @given(sequences())
 def test_steps_are_the_pieces_of_d3_and_cover_the_sequence(sequence: Sequence) -> None:
     steps = sequence.steps
-    assert [piece(step) for step in steps] == naive_pieces(sequence.spans, sequence.chunk)
+    wanted = naive_pieces(sequence.spans, sequence.chunk)
+    assert [(piece(step), step.boundary) for step in steps] == wanted
     start = position = 0
     for step in steps:
         assert (step.start, step.position) == (start, position)
@@ -191,20 +207,19 @@ def test_every_boundary_ends_a_step_that_carries_it(sequence: Sequence) -> None:
         if span.boundary is not None:
             wanted[at] = span.boundary
     found = {step.stop: step.boundary for step in sequence.steps if step.boundary is not None}
-    assert found == wanted
+    assert {stop: found.get(stop) for stop in wanted} == wanted
+    assert {found[stop] for stop in found if stop not in wanted} <= {Boundary.TEXT}
 
 
 @given(st.data(), items, chunks, chunks)
 def test_keys_are_equal_where_the_pieces_are(
-    data: st.DataObject, content: list[Item], one: int, other: int
+    data: st.DataObject, content: list[Item], chunk: int, another: int
 ) -> None:
-    left = Sequence(data.draw(splits(content)), one, b"seed")
-    right = Sequence(data.draw(splits(content)), other, b"seed")
+    left = Sequence(data.draw(splits(content)), chunk, b"seed")
+    right = Sequence(data.draw(splits(content)), another, b"seed")
     for index, (a, b) in enumerate(zip(left.steps, right.steps, strict=False)):
-        same = [piece(s) for s in left.steps[: index + 1]] == [
-            piece(s) for s in right.steps[: index + 1]
-        ]
-        assert (a.key == b.key) == same
+        one, other = (list(map(evaluated, each.steps[: index + 1])) for each in (left, right))
+        assert (a.key == b.key) == (one == other)
 
 
 @given(sequences())
@@ -237,6 +252,13 @@ def test_long_text_is_cut_every_chunk_after_a_boundary() -> None:
         (8, Boundary.USER),
         (2, None),
     ]
+
+
+def test_long_text_has_boundaries_inside() -> None:
+    n = CHUNKS_PER_SAVE * CHUNK
+    sequence = Sequence((Text(tuple(range(2 * n)), boundary=Boundary.USER), Text((1,) * (n + 1))))
+    saved = {step.stop: step.boundary for step in sequence.steps if step.boundary is not None}
+    assert saved == {n: Boundary.TEXT, 2 * n: Boundary.USER, 3 * n: Boundary.TEXT}
 
 
 def test_a_reply_is_one_step_however_long() -> None:
@@ -328,8 +350,8 @@ def test_steps_after_cover_exactly_the_rest(data: st.DataObject, sequence: Seque
     assert at == sequence.n_tokens
     assert len({step.key for step in steps}) == len(steps)
     # Every boundary left is still one, so the checkpoints come back.
-    wanted = {step.stop for step in sequence.steps if step.boundary and step.stop > start}
-    assert {step.stop for step in steps if step.boundary} == wanted
+    wanted = {step.stop for step in sequence.steps if is_meant(step) and step.stop > start}
+    assert {step.stop for step in steps if is_meant(step)} == wanted
     contents = {step.stop: step.content for step in sequence.steps}
     for step in steps:
         assert contents.get(step.stop, step.content) == step.content

@@ -224,9 +224,7 @@ class Engine:
                 if outcome.resumed is not None:
                     self.checkpoints.undo(outcome.resumed.branch)
                 if isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
-                    raise Interrupted(
-                        "the turn is not part of the conversation."
-                    ) from error
+                    raise Interrupted("the turn is not part of the conversation.") from error
                 raise
         return outcome
 
@@ -284,7 +282,7 @@ class Engine:
                 f"the context could not grow from {held:,} to {n_ctx:,} tokens: {error}"
             ) from error
         self._shape = replace(self._shape, n_ctx=n_ctx)
-        tell(Notice(f"the context grew to {n_ctx:,} tokens."))
+        tell(Notice(f"the context grew to {n_ctx:,} tokens.", lasting=False))
 
     def _use(self, shape: Shape) -> None:
         """Go on in a new context; what was live in the old one must be stored.

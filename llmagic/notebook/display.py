@@ -17,6 +17,7 @@ from typing import Any
 from IPython.core.displaypub import CapturingDisplayPublisher
 
 from llmagic.events import Delta, Encoding, Event, Loading, Notice, Prefill
+from llmagic.notebook.markdown import harmless
 from llmagic.notebook.request import Request
 
 INTERVAL = 0.1
@@ -24,6 +25,15 @@ INTERVAL = 0.1
 
 INTERRUPTED = "interrupted; not part of the conversation"
 FAILED = "stopped by an error; not part of the conversation"
+
+
+def cut(stop: str, n_tokens: int, max_tokens: int) -> str | None:
+    """One line for a reply that did not end by itself; None for one that did."""
+    if stop != "length":
+        return None
+    why = "--max-tokens" if n_tokens >= max_tokens else "the context is full"
+    return f"cut after {n_tokens} tokens ({why})"
+
 
 Metadata = Mapping[str, object]
 
@@ -37,16 +47,19 @@ class Screen:
     def event(self, event: Event) -> None:
         """Show progress, or more of the reply."""
         if isinstance(event, Notice):
-            self._notice(event.text)
+            if event.lasting:
+                self._notice(event.text)
+            else:
+                self._progress(event.text)
         elif isinstance(event, Delta):
             self._text += event.text
             self._reply(event.text)
         elif (line := progress(event)) is not None:
             self._progress(line)
 
-    def finish(self, text: str, metadata: Metadata) -> None:
-        """Show the whole text; `metadata` goes to the output."""
-        self._end(text, metadata, None)
+    def finish(self, text: str, metadata: Metadata, mark: str | None = None) -> None:
+        """Show the whole text; `metadata` goes to the output, `mark` says why it ends there."""
+        self._end(text, metadata, mark, whole=True)
 
     def stop(self, mark: str, text: str | None = None, metadata: Metadata | None = None) -> None:
         """Show the text so far, marked as such; the error itself is shown by IPython.
@@ -61,7 +74,7 @@ class Screen:
         text = self._text if text is None else text
         # An error before the first token says everything itself; an interrupt is always shown.
         if text or metadata is not None:
-            self._end(text, metadata or {}, mark)
+            self._end(text, metadata or {}, mark, whole=False)
         else:
             self._clear()
 
@@ -78,8 +91,8 @@ class Screen:
     def _clear(self) -> None:
         """Take a line of progress away."""
 
-    def _end(self, text: str, metadata: Metadata, mark: str | None) -> None:
-        """Show all of the text as it will stay."""
+    def _end(self, text: str, metadata: Metadata, mark: str | None, *, whole: bool) -> None:
+        """Show all of the text as it will stay; `whole` says that it is a turn's reply."""
         raise NotImplementedError
 
 
@@ -121,7 +134,7 @@ def notice(text: str) -> None:
 
 def bundle(text: str) -> dict[str, str]:
     """The formats of a reply; the plain one is the text as it is."""
-    return {"text/plain": text, "text/markdown": text}
+    return {"text/plain": text, "text/markdown": harmless(text)}
 
 
 def marked(text: str, mark: str) -> dict[str, str]:
@@ -131,7 +144,16 @@ def marked(text: str, mark: str) -> dict[str, str]:
     # An open code block would swallow the mark.
     fences = re.findall(r"^ {0,3}(```+|~~~+)", text, flags=re.MULTILINE)
     close = f"\n{fences[-1]}" if len(fences) % 2 else ""
-    return {"text/plain": f"{text}\n\n{mark}", "text/markdown": f"{text}{close}\n\n*{mark}*"}
+    markdown = f"{harmless(text)}{close}\n\n*{mark}*"
+    return {"text/plain": f"{text}\n\n{mark}", "text/markdown": markdown}
+
+
+def formats(text: str, mark: str | None, *, whole: bool) -> dict[str, str]:
+    """The formats of a text with its mark, if any; of a whole reply the plain one is the reply."""
+    if mark is None:
+        return bundle(text)
+    found = marked(text, mark)
+    return {**found, "text/plain": text} if whole else found
 
 
 class Final(Screen):
@@ -141,8 +163,8 @@ class Final(Screen):
         super().__init__()
         self._publish = publish
 
-    def _end(self, text: str, metadata: Metadata, mark: str | None) -> None:
-        self._publish(bundle(text) if mark is None else marked(text, mark), dict(metadata))
+    def _end(self, text: str, metadata: Metadata, mark: str | None, *, whole: bool) -> None:
+        self._publish(formats(text, mark, whole=whole), dict(metadata))
 
 
 class Live(Screen):
@@ -169,8 +191,8 @@ class Live(Screen):
         if self._shown is not None and not self._text:
             self._send(bundle(""), {})
 
-    def _end(self, text: str, metadata: Metadata, mark: str | None) -> None:
-        self._send(bundle(text) if mark is None else marked(text, mark), metadata)
+    def _end(self, text: str, metadata: Metadata, mark: str | None, *, whole: bool) -> None:
+        self._send(formats(text, mark, whole=whole), metadata)
 
     def _update(self, formats: dict[str, str]) -> None:
         now = self._clock()
@@ -191,13 +213,17 @@ class Terminal(Screen):
         super().__init__()
         self._stream = stream
         self._waiting = False
+        self._kind, self._last = "", 0.0
 
     def _notice(self, text: str) -> None:
         self._clear()
         notice(text)
 
     def _progress(self, line: str) -> None:
-        if sys.stderr.isatty():
+        kind, now = line.partition(":")[0], time.monotonic()
+        # Each line of another kind, and some of those that only count up.
+        if sys.stderr.isatty() and (kind != self._kind or now - self._last >= INTERVAL):
+            self._kind, self._last = kind, now
             self._clear()
             print(line, end="", file=sys.stderr, flush=True)
             self._waiting = True
@@ -212,7 +238,7 @@ class Terminal(Screen):
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
             self._waiting = False
 
-    def _end(self, text: str, metadata: Metadata, mark: str | None) -> None:
+    def _end(self, text: str, metadata: Metadata, mark: str | None, *, whole: bool) -> None:
         self._clear()
         # What is on the screen already is not printed again; the last line ends in any case.
         shown = self._text if self._stream else ""

@@ -59,6 +59,9 @@ class LLMagic(Magics, Defaults):
         In the text {name} is replaced by the value of a variable, an image at its place;
         ![](path) is an image, too; {{ and }} are braces. `%llm help` shows the rest.
         """
+        if {"-h", "--help"} & set(line.split()):
+            self._help("")
+            return
         self._ask(options.parse(self.llm_cell.parser, "%%llm", line), cell)
 
     @no_var_expand
@@ -195,7 +198,8 @@ class LLMagic(Magics, Defaults):
             session.name_source(turn, request.source)
         if given.resample:
             self.conversation.drawn(request)
-        screen.finish(turn.text, self._metadata(turn.usage, above))
+        mark = display.cut(turn.stop, len(turn.tokens), turn.sampling.max_tokens)
+        screen.finish(turn.text, self._metadata(turn.usage, above), mark)
         if given.out is not None:
             self.shell.user_ns[given.out] = Reply(turn, turn.usage)
 

@@ -65,7 +65,7 @@ def _unknown(parser: argparse.ArgumentParser, word: str) -> str:
 def hint(word: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown word: the nearest known one, or all of them."""
     known = list(known)
-    found = difflib.get_close_matches(word, known, n=1)
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.7)
     return f"; did you mean {found[0]}?" if found else f"; there are: {', '.join(known)}."
 
 

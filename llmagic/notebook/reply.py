@@ -34,3 +34,6 @@ class Reply(str):
     turn: Turn
     usage: dict[str, Any]
     data: object
+
+    def __reduce__(self) -> tuple[type[Reply], tuple[Turn, dict[str, Any]]]:
+        return type(self), (self.turn, self.usage)

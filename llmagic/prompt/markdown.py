@@ -51,7 +51,7 @@ def image_marks(text: str) -> Mapping[int, ImageMark]:
         return {}
     marks: dict[int, ImageMark] = {}
     stop = 0
-    for opened, closed in sorted(_brackets(text, _code(text))):
+    for opened, closed in sorted(_brackets(text, code_ranges(text))):
         bang = opened - 1
         if bang < stop or text[bang] != "!" or text[closed + 1 : closed + 2] != "(":
             continue
@@ -124,7 +124,7 @@ def _brackets(text: str, code: list[tuple[int, int]]) -> Iterator[tuple[int, int
         at = stop
 
 
-def _code(text: str) -> list[tuple[int, int]]:
+def code_ranges(text: str) -> list[tuple[int, int]]:
     """Fenced blocks and code spans, in order, without overlap."""
     code: list[tuple[int, int]] = []
     at = 0

@@ -137,9 +137,11 @@ def test_without_an_exact_layout_no_state_is_put_back(
     """Not even a window into its place, or the state from before a stop text."""
     session = forced(toy, Layout.NONE)
     monkeypatch.delattr(Context, "write")
-    for index in range(2):
-        turn = session.ask("some words " * 100, max_tokens=8, temperature=0, stop=("e", " "))
-        assert turn.usage["restored"]["tokens"] == 0 or index
+    asked = "some words " * 100
+    free = session.ask(asked, max_tokens=12, temperature=0)
+    again = session.ask(asked, after=None, max_tokens=12, temperature=0, stop=(free.text[3:9],))
+    assert again.stop == "stop"
+    assert free.text.startswith(again.text)
 
 
 def test_the_first_cell_says_that_checkpoints_are_off(toy_named, forced: Forced) -> None:

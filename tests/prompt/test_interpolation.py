@@ -175,14 +175,19 @@ def test_without_expressions_no_brace_changes(folder):
 
 
 def test_undefined_names_stay_with_one_warning_each():
-    text = r"{nme} {nme.x} {nme} \frac{alpha}{beta} {x:{width}} {len([])}"
+    text = r"{nme} {nme.x} {nme} \frac{alpha}{beta} {x:{width}} {len}"
     parts, warnings = run(text, x=1)
     assert parts == [text]
     assert [line.split(" ")[0] for line in warnings] == [
-        "{nme}", "{alpha}", "{beta}", "{width}", "{len([])}",
+        "{nme}", "{alpha}", "{beta}", "{width}", "{len}",
     ]  # fmt: skip
     assert "the name nme is not defined" in warnings[0]
     assert "Double the braces" in warnings[0]
+
+
+def test_builtins_count_where_they_are_called():
+    assert run("{len(x)} {max(x)} {max}", x=[1, 5])[0] == ["2 5 {max}"]
+    assert run("{max(1, 2)}", max=min)[0] == ["1"]
 
 
 def test_many_undefined_names_do_not_flood():

@@ -7,10 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llmagic.sequence import CHUNK
+from llmagic.engine.engine import Outcome
+from llmagic.events import Event, Prefill
+from llmagic.prompt.images import picture
+from llmagic.sequence import CHUNK, CHUNKS_PER_SAVE, Media, Sequence, Text
 from llmagic.session import Session
+from llmagic.settings import Sampling
 from tests import oracle
-from tests.session.cells import Cell, Cold, Notebook, assert_same, cells, prose, run_all
+from tests.session.cells import Cell, Cold, Notebook, assert_same, cells, image, prose, run_all
 from tests.session.conftest import Opens, in_both_tiers
 from tests.toys import Toy
 from tests.toys.runner import Runner
@@ -78,6 +82,33 @@ def test_replies_longer_than_the_window(session: Session, cold: Cold, stored: bo
         notebook.assert_exact(turn)
     notebook.assert_exact(notebook.run(1, "Say something long, number 1.", temperature=1, seed=5))
     notebook.assert_exact(notebook.ask(notebook.turns[0], "And again?"))
+
+
+@pytest.mark.parametrize("toy", ["gemma3"], indirect=True)
+def test_the_same_tokens_with_and_without_a_boundary_are_two_places(session: Session) -> None:
+    # A text of 16 chunks that goes on is saved there, and its window put into place; one that an
+    # image follows is not.
+    rng = np.random.default_rng(0)
+    n = CHUNK * CHUNKS_PER_SAVE
+    words, more = (tuple(rng.integers(0, 400, size).tolist()) for size in (n, 50))
+    projector, seed = session.engine.projector, session.engine.fingerprint
+    assert projector is not None
+    media = [span for span in projector.place(picture(image(0))) if isinstance(span, Media)]
+    for spans in (Text((*words, *more)),), (Text(words), *media, Text(more)):
+        sequence = Sequence(spans, seed=seed)
+        heard: list[oracle.Logits] = []
+
+        def hear(event: Event, heard: list[oracle.Logits] = heard) -> None:
+            if isinstance(event, Prefill) and event.done == event.total:
+                heard.append(oracle.warm_logits(session))
+
+        outcome = Outcome()
+        session.engine.answer(sequence, Sampling(max_tokens=1), hear, outcome)
+        if outcome.exact:
+            assert_same(heard[-1], oracle.cold_logits(session, sequence))
+    assert outcome.resumed is not None
+    assert outcome.resumed.tokens == n
+    assert outcome.exact is False
 
 
 @in_both_tiers

@@ -180,8 +180,7 @@ class Machine(RuleBasedStateMachine):
             )
             assert all(gone.used <= node.used for node in leaves)
         tree.budget = PLENTY
-        # The context may hold more, but nobody says for how long.
-        self.knowledge.keep(self.lab.stored())
+        self._forget_the_lost()
 
     @knows
     @rule(budget=st.sampled_from((PLENTY, 0, 8 << 10, 60 << 10, 300 << 10, 1000 << 10)))
@@ -189,11 +188,8 @@ class Machine(RuleBasedStateMachine):
         tree = self.lab.checkpoints.tree
         tree.budget = budget
         tree.evict()
-        if budget == PLENTY:
-            self.knowledge.keep(self.lab.stored())
-        else:
-            self._forget_the_lost()
         self.tight = self.layout is Layout.NONE or budget < PLENTY
+        self._forget_the_lost()
 
     @knows
     @rule(what=st.sampled_from(("context", "embeddings")))
@@ -246,7 +242,10 @@ class Machine(RuleBasedStateMachine):
                 assert context.end(branch.sequence) == branch.next_position - 1
 
     def _forget_the_lost(self) -> None:
-        self.knowledge.keep([*self.lab.stored(), *self.lab.live()])
+        stored, live = list(self.lab.stored()), list(self.lab.live())
+        self.left = [*stored, *live]
+        # What only the context holds counts where every turn is followed by a look at it.
+        self.knowledge.keep(self.left if self.tight else stored)
 
     def _context_goes(self) -> None:
         self.knowledge.remember_last(())
@@ -413,7 +412,7 @@ class Machine(RuleBasedStateMachine):
         event("trouble came")
         engine = self.session.engine
         self.knowledge.remember_last(())
-        self.left = [*self.lab.live(), *self.lab.stored()]
+        self.left = [*self.lab.stored(), *self.lab.live()]
         if engine.projector is not None:
             self.encoded = set(engine.projector._embeddings)
         if isinstance(error, Interrupted):
