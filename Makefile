@@ -59,7 +59,7 @@ imports: setup
 
 # One run, one closing line: the tests and every notebook cell against its stored output.
 pytest: setup
-	$(WITH_TOY) $(BIN)/python -m pytest --nbval tests notebooks
+	$(WITH_TOY) $(BIN)/python -m pytest -n 2 --dist loadfile --nbval tests notebooks
 
 test-slow: setup
 	$(WITH_TOY) $(BIN)/python -m pytest -m 'slow or not slow' tests

@@ -241,10 +241,11 @@ class Session:
         return None if found is None else replace(found, parent=after)
 
     def name_notebook(self, name: str) -> None:
-        """Label what is stored from now on with the notebook it belongs to."""
+        """Label what is stored from now on with the notebook it belongs to ("": with none)."""
         disk = self.engine.checkpoints.disk
         for labels in (self.archive.labels, *((disk.labels,) if disk is not None else ())):
-            labels["notebook"] = name
+            labels.pop("notebook", None)
+            labels.update({"notebook": name} if name else {})
 
     def name_source(self, turn: Turn, source: str) -> None:
         """Remember that a cell with this source gave this turn, for `recall`."""

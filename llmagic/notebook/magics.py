@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -172,6 +173,12 @@ class LLMagic(Magics, Defaults):
         above = document.above(request.cell) if document is not None else None
         try:
             session = self._session_for(given.model, screen.event)
+            # JupyterLab names the notebook in the kernel's environment.
+            session.name_notebook(
+                document.notebook
+                if document is not None
+                else os.environ.get("JPY_SESSION_NAME", "")
+            )
             if document is not None and above is not None:
                 taken = follow(self.conversation, document, request, session, self._notebooks.turns)
                 for notice in taken.notices():

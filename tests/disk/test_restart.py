@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -311,3 +312,20 @@ def test_two_processes(toy_named, tmp_path: Path):
     assert runs[0][0] == runs[1][0]
     assert [run[1] for run in runs] == ["none", "disk"]
     assert int(runs[1][2]) < 10 < int(runs[0][2])
+
+
+def test_files_say_which_notebook_they_belong_to(toy_named, tmp_path: Path):
+    toy = toy_named("llama")
+    with open_session(toy, tmp_path) as session:
+        session.name_notebook("work/plans.ipynb")
+        session.ask("Hello", max_tokens=2)
+        session.name_notebook("")
+        session.ask("Elsewhere", after=None, max_tokens=2)
+    command = [sys.executable, "-m", "llmagic.cli", "cache", "ls", "--json", "--notebook", "plans"]
+    environment = {**os.environ, "LLMAGIC_STORE": str(tmp_path)}
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert "work/plans.ipynb" in run.stdout
+    everything = subprocess.run(
+        command[:-2], capture_output=True, text=True, check=True, env=environment
+    )
+    assert len(everything.stdout) > len(run.stdout)
