@@ -52,7 +52,7 @@ assert "llm" not in shell.magics_manager.magics["line"]
 def test_public_names():
     assert llmagic.Session is llmagic.__dict__["Session"]  # looked up once
     assert set(llmagic.__all__) <= set(dir(llmagic))
-    assert llmagic.Turn.__module__ == "llmagic.session"
+    assert llmagic.Turn.__module__ == "llmagic.turns"
     assert not hasattr(llmagic, "Sesion")
 
 

@@ -63,6 +63,10 @@ class Vocabulary:
         return self.tokens.index(token)
 
 
+UNUSED = 5
+"""llama.cpp's type of a token that stands for nothing (llama.h, LLAMA_TOKEN_TYPE_UNUSED)."""
+
+
 def byte_symbols() -> list[str]:
     """GPT-2's printable character for each byte 0..255 (openai/gpt-2, encoder.py)."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
@@ -133,16 +137,18 @@ def output_scale(vocab: Vocabulary) -> list[float]:
     return scales
 
 
-def add_tokenizer(writer: GGUFWriter, *, add_bos: bool) -> None:
+def add_tokenizer(writer: GGUFWriter, *, add_bos: bool, pad_to: int = 0) -> None:
     """Write the vocabulary, the special tokens and the ChatML template into a GGUF's metadata.
 
-    With `add_bos` the template begins with the BOS token too, as Gemma's does.
+    With `add_bos` the template begins with the BOS token too, as Gemma's does. `pad_to` tokens at
+    least: those added are unused.
     """
     vocab = vocabulary()
+    padding = range(len(vocab.tokens), pad_to)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list(list(vocab.tokens))
-    writer.add_token_types(list(vocab.types))
+    writer.add_token_list([*vocab.tokens, *(f"[unused{index}]" for index in padding)])
+    writer.add_token_types([*vocab.types, *(UNUSED for _ in padding)])
     writer.add_token_merges(list(vocab.merges))
     writer.add_bos_token_id(vocab.id(BOS))
     writer.add_eos_token_id(vocab.id(IM_END))

@@ -1,0 +1,135 @@
+"""What checkpoints cost a cell, and what restoring from disk costs, on a 0.8B-shaped model.
+
+    python -m benchmarks.saving [--folder FOLDER] [--cells 6] [--rounds 3]
+
+Cells of some 335 tokens with replies of 24. Rounds with and without saving take turns, since a
+machine's speed drifts; the ratio is of whole cells, pair by pair. Then the kernel is "restarted"
+and the last cell restored from disk, beside reading the same bytes with `numpy.fromfile` and
+restoring the same chain from memory. Prints JSON last; asserts nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.shapes import qwen35_08b
+from llmagic.session import Session, Turn
+
+WORDS = "something about the picture and the question of the day "
+
+
+def notebook(session: Session, cells: int, round_: int) -> tuple[list[float], list[Turn]]:
+    """Seconds for each cell, and the turns."""
+    times: list[float] = []
+    turns: list[Turn] = []
+    for index in range(cells):
+        begin = time.perf_counter()
+        turns.append(
+            session.ask(
+                f"{round_} {index} " + WORDS * 22,
+                after=turns[-1] if turns else None,
+                max_tokens=24,
+                temperature=0,
+            )
+        )
+        times.append(time.perf_counter() - begin)
+    return times, turns
+
+
+def saving(path: Path, store: Path, cells: int, rounds: int) -> dict[str, Any]:
+    """Times of the same cells with and without saving, alternating."""
+    ratios: list[float] = []
+    shares: list[float] = []
+    with Session(path, store=store) as session:
+        real = session.engine.checkpoints.save
+        notebook(session, 1, -1)
+        for round_ in range(rounds):
+            session.engine.checkpoints.save = real  # type: ignore[method-assign]
+            with_, turns = notebook(session, cells, 2 * round_)
+            session.engine.checkpoints.save = lambda *_, **__: 0  # type: ignore[method-assign]
+            without, _ = notebook(session, cells, 2 * round_ + 1)
+            ratios += [a / b for a, b in zip(with_, without, strict=True)]
+            shares += [
+                turn.usage["saved"]["ms"] / 1000 / seconds
+                for turn, seconds in zip(turns, with_, strict=True)
+            ]
+            print(f"round {round_ + 1} of {rounds}: {statistics.median(ratios):.4f}")
+        per_cell = statistics.median(turn.usage["saved"]["bytes"] for turn in turns)
+        tokens = turns[-1].usage["evaluated"]["tokens"]
+    return {
+        "tokens_per_cell": tokens,
+        "bytes_per_cell": per_cell,
+        "ratio": spread(ratios),
+        "share_in_the_cell": spread(shares),
+    }
+
+
+def restoring(path: Path, store: Path, cells: int, rounds: int) -> dict[str, Any]:
+    """A restart's restore from disk, against reading the same files and restoring from memory."""
+    with Session(path, store=store) as session:
+        _, turns = notebook(session, cells, 1000)
+    ratios: list[float] = []
+    shown: dict[str, float] = {}
+    for _ in range(rounds):
+        with Session(path, store=store) as session:
+            disk = session.ask(turns[-1].parts, after=turns[-2], max_tokens=1, temperature=0)
+            files = _files(session, store)
+            session.engine.checkpoints.branches.drop_all()
+            memory = session.ask(turns[-1].parts, after=turns[-2], max_tokens=1, temperature=0)
+        begin = time.perf_counter()
+        for file in files:
+            np.fromfile(file, np.uint8)
+        read = (time.perf_counter() - begin) * 1000
+        restored, again = disk.usage["restored"], memory.usage["restored"]
+        assert restored["tier"] == "disk"
+        assert again["tier"] == "memory"
+        ratios.append((restored["ms"] - again["ms"]) / read)
+        shown = {"disk_ms": restored["ms"], "memory_ms": again["ms"], "fromfile_ms": read}
+    return {"disk_minus_memory_over_fromfile": spread(ratios), "last": shown}
+
+
+def _files(session: Session, store: Path) -> list[Path]:
+    """The files the last restore needs: the rows of its chain, and one state."""
+    nodes = list(session.engine.checkpoints.tree)
+    end = max((node for node in nodes if node.payload.state is not None), key=lambda n: n.stop)
+    rows = [store / "v1" / "checkpoints" / f"{n.key.hex()}.safetensors" for n in end.path()]
+    return [*rows, store / "v1" / "states" / f"{end.key.hex()}.safetensors"]
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Least, median and greatest."""
+    return {
+        "min": round(min(values), 4),
+        "median": round(statistics.median(values), 4),
+        "max": round(max(values), 4),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "shapes")
+    parser.add_argument("--cells", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    path = qwen35_08b(given.folder)
+    with tempfile.TemporaryDirectory() as store:
+        result = {
+            "cores": os.cpu_count(),
+            "load": os.getloadavg()[0],
+            "saving": saving(path, Path(store), given.cells, given.rounds),
+            "restoring": restoring(path, Path(store), given.cells, given.rounds),
+        }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
