@@ -175,10 +175,11 @@ def test_other_meanings_do_not(toy_named, tmp_path: Path, settings: dict[str, ob
     with open_session(toy, tmp_path) as session:
         first = ask_cell(session, toy, 0, None)
     with open_session(toy, tmp_path, **settings) as session:
+        # Asked first: the other way of evaluating may draw the same reply, which is the same turn.
+        assert session.recall(first.id, after=None) is None
         turn = ask_cell(session, toy, 0, None, replay=True)
         assert turn.usage["generated"]["stop"] != "replayed"
         assert turn.usage["restored"]["tier"] == "none"
-        assert session.recall(first.id, after=None) is None
 
 
 def test_another_model_does_not(toy_named, tmp_path: Path):
@@ -249,7 +250,8 @@ def test_the_store_goes_away_under_a_session(toy: Toy, notebook: tuple[Path, lis
     folder, turns = notebook
     with open_session(toy, folder) as session:
         turn = ask_cell(session, toy, 5, turns[4])
-        shutil.rmtree(folder)
+        while folder.exists():  # the writer may be making a file in it at the same time
+            shutil.rmtree(folder, ignore_errors=True)
         for index in (2, 5):
             turn = ask_cell(session, toy, index, turns[index - 1])
             assert turn.usage["exact"] is False or turn.id == turns[index].id
