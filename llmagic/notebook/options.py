@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from IPython.core.error import UsageError as ShellUsageError
-from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments
+from IPython.core.magic_arguments import argument, magic_arguments
 from IPython.utils.text import DollarFormatter
 
 from llmagic.errors import UsageError
@@ -205,12 +205,3 @@ def _cell_parser() -> argparse.ArgumentParser:
 def path(text: str) -> Path:
     """An argparse type: a path, where ~ is the home folder."""
     return Path(text).expanduser()
-
-
-def load_parser() -> argparse.ArgumentParser:
-    """Parser of what follows `%llm load`."""
-    parser = MagicArgumentParser(prog="%llm load")
-    parser.add_argument("model", metavar="PATH", type=path)
-    parser.add_argument("--projector", metavar="PATH", type=path)
-    parser.add_argument("--ctx", type=number(int, 0), metavar="TOKENS")
-    return parser

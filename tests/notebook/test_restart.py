@@ -61,7 +61,7 @@ def book(toy: Toy) -> Book:
 
 def generation_prompt(kernel: Kernel) -> int:
     """Tokens after a question that belong to the reply: what a cell run again evaluates."""
-    ask = "get_ipython().magics_manager.registry['LLMagic']._session.ask"
+    ask = "get_ipython().magics_manager.registry['LLMagic'].session.ask"
     return int(
         kernel.value(
             f"[{ask}('x', after=None, max_tokens=1).usage['evaluated']['tokens'] for _ in 'ab'][1]"
@@ -217,7 +217,7 @@ def test_the_document_orders_the_turns(start: Start, llama: Toy) -> None:
 
 def questions(kernel: Kernel) -> str:
     """The letters of the questions the model saw last."""
-    turn = "get_ipython().magics_manager.registry['LLMagic']._session.last"
+    turn = "get_ipython().magics_manager.registry['LLMagic'].session.last"
     return str(eval(kernel.value(f"''.join(t.parts[0].text[-2] for t in {turn}.path())")))
 
 
@@ -290,7 +290,7 @@ def test_checkpoints_say_where_the_bytes_are(start: Start, toy: Toy, book: Book)
     assert len(kernel.run("%llm checkpoints").text.splitlines()) == 1
     for name in "abc":
         book.run(kernel, name)
-    session = "get_ipython().magics_manager.registry['LLMagic']._session"
+    session = "get_ipython().magics_manager.registry['LLMagic'].session"
     assert kernel.value(f"{session}.store.flush(10)") == "True"
 
     def rows() -> list[dict[str, Any]]:

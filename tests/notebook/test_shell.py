@@ -357,7 +357,7 @@ def test_last(loaded: Cells) -> None:
 def test_unload_closes(loaded: Cells) -> None:
     magics = loaded.shell.magics_manager.registry["LLMagic"]
     loaded.run("%unload_ext llmagic")
-    assert magics._session is None
+    assert magics.session is None
     assert magics not in loaded.shell.configurables
     assert loaded.shell.find_cell_magic("llm") is None
     assert loaded.shell.find_line_magic("llm") is None
