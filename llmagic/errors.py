@@ -45,6 +45,10 @@ class ModelFileError(ModelError):
     """A file that is missing, not a GGUF, truncated, or not of a loadable architecture."""
 
 
+class HubError(ModelError):
+    """A model that cannot be had from the hub: no such repository or file, no access, no way."""
+
+
 class ProjectorError(ModelError):
     """A projector of another model, or an image in a prompt for a model without projector."""
 

@@ -14,6 +14,15 @@ class Loading:
 
 
 @dataclass(frozen=True)
+class Downloading:
+    """A file is being downloaded: bytes so far and in all (0: not known)."""
+
+    file: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class Encoding:
     """Images run through the vision encoder, so far and in all."""
 
@@ -47,4 +56,4 @@ class Notice:
     lasting: bool = True
 
 
-Event = Loading | Encoding | Prefill | Delta | Notice
+Event = Downloading | Loading | Encoding | Prefill | Delta | Notice

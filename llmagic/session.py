@@ -20,6 +20,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from llmagic.catalog import resolve
 from llmagic.engine.engine import Engine, Outcome
 from llmagic.errors import Interrupted, UsageError
 from llmagic.events import Delta, Event, Notice
@@ -58,10 +59,12 @@ class Session:
 
     Parameters
     ----------
-    model : path-like
-        GGUF file.
-    projector : path-like, optional
-        GGUF file of its vision projector; needed for images.
+    model : str or path-like
+        Path of a GGUF file, or a name that `llmagic.catalog.resolve` knows: an alias, a hub's
+        `user/repo[:quant]`, a file in the user's folder of models.
+    projector : path-like or bool, optional
+        GGUF file of its vision projector, needed for images. None finds the one beside the model
+        or in its repository, if there is one; False loads none.
     n_ctx : int
         Most tokens of context; 0 for the model's own limit.
     template : str, optional
@@ -78,8 +81,11 @@ class Session:
 
     Raises
     ------
+    UsageError
+        The name is not known.
     ModelError
-        A file is missing, no GGUF, truncated, not loadable, or the projector is another model's.
+        A file is missing, no GGUF, truncated, not loadable, or the projector is another model's;
+        or the hub does not give it (`HubError`).
     TemplateError
         The chat template cannot be compiled.
     """
@@ -88,7 +94,7 @@ class Session:
         self,
         model: str | os.PathLike[str],
         *,
-        projector: str | os.PathLike[str] | None = None,
+        projector: str | os.PathLike[str] | bool | None = None,
         n_ctx: int = 0,
         template: str | None = None,
         loading: Loading | None = None,
@@ -102,17 +108,19 @@ class Session:
         # The store warns from its own thread; the next turn tells.
         self._warnings: deque[str] = deque()
         self.store: Store | None = None
+        tell = on_event or _quiet
+        files = resolve(model, projector=projector, tell=tell)
         with ExitStack() as opened:
             if store is not False:
                 folder = root() if store is True else Path(store).expanduser()
                 self.store = Store(folder, budget=store_budget, warn=self._warnings.append)
                 opened.callback(self.store.close)
             self.engine = Engine(
-                Path(model).expanduser(),
-                Path(projector).expanduser() if projector is not None else None,
+                files.model,
+                files.projector,
                 template=template,
                 loading=loading,
-                tell=on_event or _quiet,
+                tell=tell,
                 store=self.store,
             )
             opened.callback(self.engine.close)

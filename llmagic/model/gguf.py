@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -66,6 +66,8 @@ class Header:
     metadata: dict[str, Scalar]
     data_offset: int
     n_bytes: int
+    rest: tuple[Header, ...] = ()
+    """Headers of the other parts of a split model, in order; `n_bytes` is of this part alone."""
     has_long_rope: bool = False
     learned_positions: bool = False
     """Whether each position has a row of weights: one beyond them ends the process (ggml-cpu's
@@ -79,6 +81,11 @@ class Header:
         by the position (llama-model.cpp, get_rope_factors), so a state means another thing there.
         """
         return self.number("rope.scaling.original_context_length") if self.has_long_rope else 0
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of all parts (bytes)."""
+        return self.n_bytes + sum(part.n_bytes for part in self.rest)
 
     @property
     def architecture(self) -> str:
@@ -107,17 +114,41 @@ class Header:
             for index in range(SAMPLES):
                 file.seek(self.data_offset + span * index // (SAMPLES - 1))
                 hash_.update(file.read(SAMPLE_BYTES))
+        for part in self.rest:
+            hash_.update(part.digest)
         return hash_.digest()
 
 
 def read_header(path: Path) -> Header:
-    """Read a GGUF file's header.
+    """Read the header of a GGUF file, and of the other parts where it is the first of several.
 
     Raises
     ------
     ModelFileError
-        The file is missing, not a GGUF, or shorter than its tensor table says.
+        A file is missing, not a GGUF, or shorter than its tensor table says; or it is a part of a
+        split model other than the first.
     """
+    header = _read_header(path)
+    number, count = (_whole(header.metadata.get(f"split.{key}")) for key in ("no", "count"))
+    if count <= 1:
+        return header
+    name = f"-{number + 1:05d}-of-{count:05d}.gguf"
+    if number or not path.name.endswith(name):
+        raise ModelFileError(
+            f"expected the first part of a split model, named …-00001-of-{count:05d}.gguf, and "
+            f"{str(path)!r} is part {number + 1}. Give the first part; the others must lie beside "
+            "it under their own names."
+        )
+    prefix = path.name.removesuffix(name)
+    others = (path.with_name(f"{prefix}-{n:05d}-of-{count:05d}.gguf") for n in range(2, count + 1))
+    return replace(header, rest=tuple(_read_header(other) for other in others))
+
+
+def _whole(value: Scalar | None) -> int:
+    return int(value) if isinstance(value, (int, float)) else 0
+
+
+def _read_header(path: Path) -> Header:
     if not path.exists():
         raise ModelFileError(
             f"expected a GGUF file at {str(path)!r}, and there is none. Check the path; it is "
@@ -161,7 +192,9 @@ def read_header(path: Path) -> Header:
             f"{str(path)!r} is truncated: its tensor table needs {offset + end:,} bytes, the file "
             f"has {n_bytes:,}. Get it again."
         )
-    return Header(path, metadata, offset, n_bytes, long_rope, positions)
+    return Header(
+        path, metadata, offset, n_bytes, has_long_rope=long_rope, learned_positions=positions
+    )
 
 
 def _metadata(context: int) -> dict[str, Scalar]:

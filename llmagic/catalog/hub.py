@@ -1,0 +1,242 @@
+"""Models from a hub, through `huggingface_hub`: its cache, its token, its offline mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmagic.catalog.choosing import (
+    choose_model,
+    choose_projector,
+    is_gguf,
+    is_model,
+    part_of,
+    parts,
+    quant,
+)
+from llmagic.errors import HubError, Interrupted
+from llmagic.events import Downloading, Event, Notice
+
+if TYPE_CHECKING:
+    from huggingface_hub.errors import HfHubHTTPError
+
+_Tell = Callable[[Event], None]
+
+LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """The GGUF files of a repository; `folder` is where they are if only the cache was asked."""
+
+    names: tuple[str, ...]
+    commit: str
+    folder: Path | None = None
+
+
+class Hub:
+    """A hub and the cache of what was downloaded from it.
+
+    Parameters
+    ----------
+    endpoint : str, optional
+        Its address; by default what HF_ENDPOINT says, else the library's own.
+    cache : Path, optional
+        By default what HF_HUB_CACHE or HF_HOME say, else the library's own.
+    """
+
+    def __init__(self, *, endpoint: str | None = None, cache: Path | None = None) -> None:
+        self._endpoint = endpoint
+        self._cache = cache
+
+    def get(
+        self, repo: str, wanted: str, wants_projector: bool, tell: _Tell
+    ) -> tuple[Path, Path | None]:
+        """A model and its projector, downloaded unless the cache has them.
+
+        The hub is asked which files there are now. Where it cannot be reached, what the cache has
+        is used.
+
+        Parameters
+        ----------
+        repo : str
+            `user/repo`.
+        wanted : str
+            A quantization or a file's name; "": the usual one (`choosing.PREFERRED`).
+        wants_projector : bool
+            Whether to take the projector as well, if there is one.
+
+        Raises
+        ------
+        HubError
+            No such repository, file or access, or neither a way there nor the files in the cache.
+        Interrupted
+            By Ctrl-C.
+        """
+        listing = self._listing(repo, tell)
+        model = choose_model(listing.names, wanted)
+        if model is None:
+            raise HubError(_no_model(repo, wanted, listing.names))
+        if len(missing := set(parts(model)) - set(listing.names)):
+            raise HubError(
+                f"expected all {part_of(model)[1]} parts of {model!r} in {repo!r}"
+                f"{' (in the cache)' if listing.folder else ''}, and there is no "
+                f"{', '.join(sorted(missing))}."
+            )
+        projector = choose_projector(model, listing.names) if wants_projector else None
+        paths = [self._file(repo, listing, name, tell) for name in parts(model)]
+        if projector is None:
+            return paths[0], None
+        return paths[0], self._file(repo, listing, projector, tell)
+
+    # Which files there are --------------------------------------------------------------------
+
+    def _listing(self, repo: str, tell: _Tell) -> _Listing:
+        from huggingface_hub import HfApi, constants
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+        api = HfApi(endpoint=self._endpoint)
+        try:
+            info = api.model_info(repo, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        except HFValidationError as error:
+            raise HubError(f"expected a hub's user/repo, and got {repo!r}: {error}") from error
+        except HfHubHTTPError as error:
+            if error.response.status_code < 500:
+                raise _refused(repo, error) from error
+            return self._cached(repo, f"it says {error.response.status_code}", tell)
+        except Exception as error:  # the connection's errors are those of the HTTP library in use
+            return self._cached(repo, _reason(error), tell)
+        names = tuple(each.rfilename for each in info.siblings or () if is_gguf(each.rfilename))
+        return _Listing(names, str(info.sha))
+
+    def _cached(self, repo: str, why: str, tell: _Tell) -> _Listing:
+        """What the cache has of a repository: its newest revision with a model in it."""
+        for listing in self._revisions(repo):
+            if any(is_model(name) for name in listing.names):
+                tell(Notice(f"the hub cannot be used ({why}): {repo} is taken from its cache."))
+                return listing
+        raise HubError(
+            f"{repo!r} is not in the hub's cache, and the hub cannot be used: {why}. Check the "
+            "connection, HF_ENDPOINT and HF_HUB_OFFLINE, or give the path of a file."
+        )
+
+    def _revisions(self, repo: str) -> list[_Listing]:
+        from huggingface_hub import scan_cache_dir
+        from huggingface_hub.errors import CacheNotFound
+
+        try:
+            found = scan_cache_dir(self._cache).repos
+        except CacheNotFound:
+            return []
+        revisions = [
+            revision
+            for each in found
+            if each.repo_type == "model" and each.repo_id == repo
+            for revision in each.revisions
+        ]
+        revisions.sort(key=lambda revision: -revision.last_modified)
+        return [
+            _Listing(
+                tuple(
+                    str(file.file_path.relative_to(each.snapshot_path).as_posix())
+                    for file in each.files
+                    if is_gguf(file.file_name)
+                ),
+                each.commit_hash,
+                each.snapshot_path,
+            )
+            for each in revisions
+        ]
+
+    # Getting them -----------------------------------------------------------------------------
+
+    def _file(self, repo: str, listing: _Listing, name: str, tell: _Tell) -> Path:
+        if listing.folder is not None:
+            return listing.folder / name
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError
+
+        try:
+            return Path(
+                hf_hub_download(
+                    repo,
+                    name,
+                    revision=listing.commit,
+                    endpoint=self._endpoint,
+                    cache_dir=self._cache,
+                    tqdm_class=_bar(name, tell),
+                )
+            )
+        except KeyboardInterrupt as error:
+            raise Interrupted(f"{name} was not downloaded.") from error
+        except HfHubHTTPError as error:
+            raise _refused(f"{repo}/{name}", error) from error
+        except Exception as error:
+            raise HubError(
+                f"{name!r} of {repo!r} could not be downloaded: {_reason(error)}. Try again; what "
+                "is complete is not downloaded again."
+            ) from error
+
+
+def _bar(name: str, tell: _Tell) -> type[Any]:
+    """A class for `huggingface_hub` to report progress to, as it would draw a bar."""
+    from tqdm import tqdm
+
+    class Reporting(tqdm):  # type: ignore[misc,type-arg,unused-ignore]
+        def __init__(self, *args: Any, total: float | None = None, **kwargs: Any) -> None:
+            # It draws nothing: events are shown in one way for all that takes time.
+            kwargs.pop("name", None)
+            super().__init__(*args, **{**kwargs, "total": total, "disable": True})
+            self._done = int(kwargs.get("initial") or 0)
+            self._all = int(total or 0)
+            tell(Downloading(name, self._done, self._all))
+
+        def update(self, n: float | None = 1) -> None:
+            self._done += int(n or 0)
+            tell(Downloading(name, self._done, self._all))
+
+    return Reporting
+
+
+# What went wrong ------------------------------------------------------------------------------
+
+
+def _no_model(repo: str, wanted: str, names: tuple[str, ...]) -> str:
+    models = sorted(name for name in names if is_model(name))
+    if not models:
+        return (
+            f"expected a repository with GGUF files, and {repo!r} has no model among "
+            f"{len(names)} of them. Look for one whose name ends in GGUF, or convert the model."
+        )
+    known = ", ".join(dict.fromkeys(quant(name) or name for name in models))
+    return f"expected a quantization of {repo!r} among {known}, and got {wanted!r}."
+
+
+def _refused(what: str, error: HfHubHTTPError) -> HubError:
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
+
+    status = error.response.status_code
+    if isinstance(error, GatedRepoError):
+        return HubError(
+            f"{what!r} wants its conditions accepted: open its page on the hub, accept them, and "
+            f"{LOGIN}."
+        )
+    if isinstance(error, RepositoryNotFoundError) or status in (401, 403):
+        return HubError(
+            f"there is no {what!r} on the hub, or it is private (status {status}). Check the name; "
+            f"if it is private, {LOGIN}."
+        )
+    if isinstance(error, EntryNotFoundError):
+        return HubError(f"{what!r} is not on the hub (status {status}).")
+    return HubError(f"the hub refused {what!r} (status {status}). Try again later.")
+
+
+def _reason(error: Exception) -> str:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    if isinstance(error, OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

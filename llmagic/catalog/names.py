@@ -1,0 +1,128 @@
+"""What a model's name means. This is the one place where names become files."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmagic.catalog.aliases import aliases
+from llmagic.catalog.choosing import choose_model, core, is_gguf, is_projector
+from llmagic.catalog.hub import Hub
+from llmagic.catalog.local import ggufs, model_at, models_folder, projector_beside
+from llmagic.errors import UsageError
+from llmagic.events import Event
+
+_HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?::(?P<quant>[\w./-]+))?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a name means.
+
+    Attributes
+    ----------
+    model : Path
+        GGUF of the model; of a split one the first part, the others lie beside it.
+    projector : Path or None
+        GGUF of its vision projector.
+    """
+
+    model: Path
+    projector: Path | None
+
+
+def _quiet(_: Event) -> None:
+    pass
+
+
+def resolve(
+    name: str | os.PathLike[str],
+    *,
+    projector: str | os.PathLike[str] | bool | None = None,
+    tell: Callable[[Event], None] = _quiet,
+    hub: Hub | None = None,
+) -> Files:
+    """The files of a model, downloaded where they have to be.
+
+    In this order a name is: a path that exists (a file, or a folder with one model), an alias, a
+    model in the user's folder of models, a hub's `user/repo[:quant]`. A `PathLike` is a path.
+
+    Parameters
+    ----------
+    name : str or path-like
+    projector : path-like or bool, optional
+        Its projector; None (or True) finds one beside the model or in its repository, False
+        takes none.
+    tell : callable
+        Hears about downloads.
+    hub : Hub, optional
+        Where hub names are looked up.
+
+    Raises
+    ------
+    UsageError
+        The name is none of these.
+    ModelFileError
+        A folder without a model or with several, or a split model that is not complete.
+    HubError
+        The repository cannot be used or downloaded from.
+    Interrupted
+        By Ctrl-C while something was downloaded.
+    """
+    given = projector if isinstance(projector, str | os.PathLike) else None
+    wants = projector is not False and given is None
+    found = _resolve(name, wants, tell, hub or Hub())
+    if given is not None:
+        return Files(found.model, Path(given).expanduser())
+    return found
+
+
+def _resolve(
+    name: str | os.PathLike[str], wants_projector: bool, tell: Callable[[Event], None], hub: Hub
+) -> Files:
+    path = Path(name).expanduser()
+    if not isinstance(name, str) or path.exists():
+        return _local(path, wants_projector)
+    target = aliases().get(name)
+    if target is not None and target != name:
+        if target in aliases() or not target:
+            raise UsageError(
+                f"expected the alias {name!r} to stand for a path or a hub's user/repo, and it "
+                f"stands for {target!r}."
+            )
+        return _resolve(target, wants_projector, tell, hub)
+    if (kept := _kept(name)) is not None:
+        return _local(kept, wants_projector)
+    if is_gguf(name) or name.startswith(("/", ".", "~")):
+        return _local(path, wants_projector)  # whoever reads it says that it is missing
+    if (found := _HUB_NAME.fullmatch(name)) is not None:
+        files = hub.get(found["repo"], found["quant"] or "", wants_projector, tell)
+        return Files(*files)
+    known = ", ".join(sorted(aliases())) or "none"
+    raise UsageError(
+        f"expected a model: the path of a GGUF file, a hub's user/repo[:quant], an alias (there "
+        f"are: {known}) or a file in {str(models_folder())!r}, and got {name!r}. "
+        "`llmagic models` lists what is on disk."
+    )
+
+
+def _local(path: Path, wants_projector: bool) -> Files:
+    model = model_at(path)
+    is_one = is_projector(model.name)
+    return Files(model, projector_beside(model) if wants_projector and not is_one else None)
+
+
+def _kept(name: str) -> Path | None:
+    """A file or folder of this name, with or without suffix, in the user's folder of models."""
+    folder = models_folder()
+    if (folder / name).exists() and not Path(name).is_absolute():
+        return folder / name
+    if "/" in name:
+        return None
+    stem, _, quant = name.partition(":")
+    names = [each for each in ggufs(folder) if core(each) == core(stem)]
+    chosen = choose_model(names, quant)
+    return None if chosen is None else folder / chosen

@@ -1,0 +1,1 @@
+"""Models by name: choosing among files, the hub, split models, what is on disk."""

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from llmagic.catalog import Files, resolve
+from llmagic.catalog.aliases import aliases, aliases_file, remove_alias, set_alias
+from llmagic.catalog.local import models_folder
+from llmagic.errors import ModelFileError, UsageError
+
+
+def put(folder: Path, *names: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"GGUF")
+    return folder
+
+
+def test_a_path_finds_the_projector_beside_it(tmp_path: Path) -> None:
+    folder = put(tmp_path / "m", "cats-Q8_0.gguf", "cats-Q4_0.gguf", "mmproj-BF16.gguf")
+    model = folder / "cats-Q8_0.gguf"
+    assert resolve(str(model)) == Files(model, folder / "mmproj-BF16.gguf")
+    assert resolve(model) == resolve(str(model))
+    assert resolve(model, projector=False) == Files(model, None)
+    assert resolve(model, projector="/other/p.gguf") == Files(model, Path("/other/p.gguf"))
+
+
+def test_among_several_models_only_a_projector_of_that_name_is_taken(tmp_path: Path) -> None:
+    folder = put(tmp_path / "m", "cats.gguf", "dogs.gguf", "mmproj-dogs.gguf", "mmproj-F16.gguf")
+    assert resolve(folder / "dogs.gguf").projector == folder / "mmproj-dogs.gguf"
+    assert resolve(folder / "cats.gguf").projector is None
+
+
+def test_a_folder_is_its_only_model(tmp_path: Path) -> None:
+    folder = put(tmp_path / "m", "cats-Q8_0.gguf", "cats-Q4_K_M.gguf", "mmproj.gguf")
+    assert resolve(str(folder)) == Files(folder / "cats-Q4_K_M.gguf", folder / "mmproj.gguf")
+    put(folder, "dogs.gguf")
+    with pytest.raises(ModelFileError, match="several: cats-Q4_K_M.gguf, .*Give the path of one"):
+        resolve(str(folder))
+    with pytest.raises(ModelFileError, match="no .gguf file"):
+        resolve(str(put(tmp_path / "empty", "mmproj.gguf")))
+
+
+def test_any_part_of_a_split_model_means_all_of_it(tmp_path: Path) -> None:
+    names = [f"big-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
+    folder = put(tmp_path / "m", *names)
+    for name in names:
+        assert resolve(folder / name).model == folder / names[0]
+    (folder / names[1]).unlink()
+    with pytest.raises(ModelFileError, match=f"all 3 parts .*{names[1]} is missing"):
+        resolve(folder / names[0])
+
+
+def test_a_missing_path_is_left_to_who_reads_it(tmp_path: Path) -> None:
+    missing = tmp_path / "no.gguf"
+    assert resolve(str(missing)).model == missing
+    assert resolve("user/no.gguf").model == Path("user/no.gguf")
+    assert resolve("~/no.gguf").model == Path("~/no.gguf").expanduser()
+
+
+def test_an_alias_stands_for_a_path(tmp_path: Path) -> None:
+    folder = put(tmp_path / "m", "cats.gguf")
+    set_alias("kitten", str(folder / "cats.gguf"))
+    assert resolve("kitten").model == folder / "cats.gguf"
+    assert json.loads(aliases_file().read_text()) == aliases()
+    set_alias("kitten", "user/repo:Q8_0")
+    assert aliases() == {"kitten": "user/repo:Q8_0"}
+    remove_alias("kitten")
+    assert aliases() == {}
+    with pytest.raises(UsageError, match="expected an alias to remove"):
+        remove_alias("kitten")
+
+
+def test_aliases_go_one_step(tmp_path: Path) -> None:
+    set_alias("a", "b")
+    set_alias("b", "a")
+    with pytest.raises(UsageError, match="alias 'a' to stand for"):
+        resolve("a")
+
+
+@pytest.mark.parametrize("name", ["demo", "user/repo", "", "-x", "a b"])
+def test_what_means_something_else_is_no_alias(name: str) -> None:
+    with pytest.raises(UsageError, match="as an alias"):
+        set_alias(name, "user/repo")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"a": 1}'])
+def test_a_damaged_file_of_aliases_says_so(text: str) -> None:
+    aliases_file().parent.mkdir(parents=True)
+    aliases_file().write_text(text)
+    with pytest.raises(UsageError, match="Mend it or remove it"):
+        resolve("kitten")
+
+
+def test_models_in_the_users_folder_go_by_name(tmp_path: Path) -> None:
+    folder = put(models_folder(), "Cats-4B-Q8_0.gguf", "Cats-4B-Q4_K_M.gguf", "cats-4b-mini.gguf")
+    put(folder, "mmproj-cats-4b.gguf")
+    projector = folder / "mmproj-cats-4b.gguf"
+    assert resolve("cats-4b") == Files(folder / "Cats-4B-Q4_K_M.gguf", projector)
+    assert resolve("cats-4b:q8_0") == Files(folder / "Cats-4B-Q8_0.gguf", projector)
+    assert resolve("Cats-4B-Q8_0.gguf").model == folder / "Cats-4B-Q8_0.gguf"
+
+
+def test_an_unknown_name_says_what_there_is() -> None:
+    set_alias("kitten", "user/repo")
+    with pytest.raises(UsageError, match="expected a model: .*there are: kitten.* got 'cat'"):
+        resolve("cat")
+
+
+def test_a_session_takes_a_name(toy_named: Callable[..., object], tmp_path: Path) -> None:
+    from llmagic import Session
+
+    toy = toy_named("qwen2vl")
+    set_alias("toy", str(toy.model))
+    with Session("toy") as session:
+        assert session.engine.projector is not None
+    with Session("toy", projector=False) as session:
+        assert session.engine.projector is None
