@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from llmagic.errors import LLMagicError
+from llmagic.events import Event, Notice, progress
 
 NOT_WELL = 1
 CANNOT = 2
 INTERRUPTED = 130
+
+INTERVAL = 0.1
+"""Least time between two lines of progress (s)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,8 +56,9 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "compare the logits bit for bit, and print the verdict as JSON. Status 0: exact; "
         "1: not exact; 2: the model cannot be loaded.",
     )
-    parser.add_argument("model", type=Path, help="GGUF file of the model")
-    parser.add_argument("--projector", type=Path, help="GGUF file of its vision projector")
+    parser.add_argument("model", help="GGUF file, user/repo[:quant] of a hub, or an alias")
+    parser.add_argument("--projector", type=Path, help="its vision projector, if not beside it")
+    parser.add_argument("--no-projector", action="store_true", help="without one")
     parser.add_argument("--kv", default="f16", help="cache type: f16, q8_0 or q4_0")
     parser.add_argument("--rounds", type=_positive, default=2, help="random stories (2)")
     parser.add_argument("--tokens", type=_positive, default=256, help="tokens of each (256)")
@@ -63,20 +69,47 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _check(parsed: argparse.Namespace) -> int:
     # llama.cpp loads only for those who need it.
+    from llmagic.catalog import resolve
     from llmagic.engine.check import Effort, check
     from llmagic.settings import Loading
 
     loading = Loading(kv_type=parsed.kv, image_tokens=parsed.image_tokens, n_threads=parsed.threads)
     effort = Effort(parsed.rounds, parsed.tokens)
-    projector: Path | None = parsed.projector
-    report = check(
-        parsed.model.expanduser(),
-        projector.expanduser() if projector is not None else None,
-        loading,
-        effort,
-    )
+    projector = False if parsed.no_projector else parsed.projector
+    with _Terminal() as terminal:
+        files = resolve(parsed.model, projector=projector, tell=terminal.tell)
+    report = check(files.model, files.projector, loading, effort)
     print(json.dumps(report, indent=2))
     return 0 if report["exact"] else NOT_WELL
+
+
+class _Terminal:
+    """Shows events on stderr: a line of progress where somebody looks, notices in any case."""
+
+    def __init__(self) -> None:
+        self._shown = ""
+        self._at = 0.0
+
+    def __enter__(self) -> _Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write("")
+
+    def tell(self, event: Event) -> None:
+        if isinstance(event, Notice):
+            self._write("")
+            print(f"llmagic: {event.text}", file=sys.stderr, flush=True)
+        elif sys.stderr.isatty():
+            line, now = progress(event) or "", time.monotonic()
+            if not line or now - self._at >= INTERVAL:
+                self._at = now
+                self._write(line)
+
+    def _write(self, line: str) -> None:
+        if line != self._shown:
+            print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+            self._shown = line
 
 
 def _add_cache(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -57,3 +57,38 @@ class Notice:
 
 
 Event = Downloading | Loading | Encoding | Prefill | Delta | Notice
+
+BAR = 20
+"""Characters of a progress bar."""
+
+
+def progress(event: Event) -> str | None:
+    """One line about what is being done, with a bar; None if there is nothing to wait for."""
+    match event:
+        case Downloading(file, done, total) if not total:
+            return f"downloading {_short(file)}: {_mebibytes(done)} MiB"
+        case Downloading(file, done, total) if done < total:
+            amount = f"{_mebibytes(done)} of {_mebibytes(total)} MiB"
+            return f"downloading {_short(file)}: {_bar(done / total)} {amount}"
+        case Loading(stage, fraction) if fraction < 1:
+            return f"loading the {stage}: {_bar(fraction)} {fraction:.0%}"
+        case Encoding(done, total) if done < total:
+            return f"looking at image {done + 1} of {total}: {_bar(done / total)}"
+        case Prefill(done, total) if done < total:
+            return f"reading the prompt: {_bar(done / total)} {done:,} of {total:,} tokens"
+    return None
+
+
+def _bar(fraction: float) -> str:
+    full = int(BAR * max(0.0, min(fraction, 1.0)))
+    return "█" * full + "░" * (BAR - full)
+
+
+def _mebibytes(number: int) -> str:
+    return f"{number / 2**20:,.1f}"
+
+
+def _short(file: str) -> str:
+    # A line longer than the terminal could not be taken away again.
+    name = file.rpartition("/")[2]
+    return name if len(name) <= 30 else f"…{name[-29:]}"

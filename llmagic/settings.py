@@ -41,6 +41,11 @@ class Loading:
         the context at a time, resumed only where an evaluation from nothing is cut (DESIGN D3).
         Without it several branches share the context and one can resume at any token, which is
         quicker by some milliseconds and moves the logits (measured up to 0.5 % of their range).
+
+    Raises
+    ------
+    UsageError
+        A number outside its range.
     """
 
     n_ctx: int = 0
@@ -54,6 +59,16 @@ class Loading:
     image_tokens: int = 0
     lora: tuple[tuple[str, float], ...] = ()
     exact: bool = True
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in _LOADING_RANGES.items():
+            value = getattr(self, name)
+            whole = isinstance(value, Integral) and not isinstance(value, bool)
+            if not whole or not least <= value <= most:
+                raise UsageError(
+                    f"expected {name} to be a whole number from {least:,} to {most:,}, and got "
+                    f"{value!r}."
+                )
 
 
 @dataclass(frozen=True)
@@ -111,6 +126,20 @@ class Sampling:
             raise UsageError(f"expected stop to be one or more texts, and got {given!r}.")
         object.__setattr__(self, "stop", tuple(stop))
 
+
+MAX_THREADS = 512
+"""llama.cpp ends the process at more (ggml-cpu.c, GGML_MAX_N_THREADS)."""
+
+_LOADING_RANGES = {
+    "n_ctx": (0, 2**31 - 1),
+    "n_ctx_start": (0, 2**31 - 1),
+    "n_sequences": (0, 250),
+    "memory_budget": (0, 1 << 62),
+    "image_budget": (0, 1 << 62),
+    "n_threads": (0, MAX_THREADS),
+    "n_gpu_layers": (-1, 2**31 - 1),
+    "image_tokens": (0, 1 << 20),
+}
 
 _RANGES = {
     "temperature": (0, 100),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmagic.catalog.aliases import aliases
@@ -28,10 +28,13 @@ class Files:
         GGUF of the model; of a split one the first part, the others lie beside it.
     projector : Path or None
         GGUF of its vision projector.
+    is_from_hub : bool
+        Whether a hub was asked for them.
     """
 
     model: Path
     projector: Path | None
+    is_from_hub: bool = False
 
 
 def _quiet(_: Event) -> None:
@@ -76,7 +79,7 @@ def resolve(
     wants = projector is not False and given is None
     found = _resolve(name, wants, tell, hub or Hub())
     if given is not None:
-        return Files(found.model, Path(given).expanduser())
+        return replace(found, projector=Path(given).expanduser())
     return found
 
 
@@ -100,7 +103,7 @@ def _resolve(
         return _local(path, wants_projector)  # whoever reads it says that it is missing
     if (found := _HUB_NAME.fullmatch(name)) is not None:
         files = hub.get(found["repo"], found["quant"] or "", wants_projector, tell)
-        return Files(*files)
+        return Files(*files, is_from_hub=True)
     known = ", ".join(sorted(aliases())) or "none"
     raise UsageError(
         f"expected a model: the path of a GGUF file, a hub's user/repo[:quant], an alias (there "

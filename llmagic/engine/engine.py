@@ -130,6 +130,7 @@ class Engine:
             self.verdict: Verdict = recall(
                 self.record, self.context, self.model.memory, scratch=self.n_branches + 1
             )
+            self._check_size(tell)
         except BaseException:
             self.close()
             raise
@@ -160,6 +161,25 @@ class Engine:
                 f"{self.model.name!r} has learned, and got {wanted:,}. Use a smaller --ctx."
             )
         return wanted
+
+    def _check_size(self, tell: Listener) -> None:
+        """Refuse a context that was asked for and that this machine can never hold."""
+        asked, trained = self.loading.n_ctx, self.model.n_ctx_train
+        needed = int(self.verdict.bytes_per_token * asked)
+        memory = psutil.virtual_memory().total
+        if needed > memory:
+            raise ModelError(
+                f"expected a context that fits this machine ({memory / 2**30:,.1f} GiB of memory), "
+                f"and {asked:,} tokens of {self.model.name!r} take {needed / 2**30:,.1f} GiB. Use "
+                "a smaller --ctx (n_ctx), or a smaller cache type (--kv q8_0)."
+            )
+        if asked > trained > 0:
+            tell(
+                Notice(
+                    f"a context of {asked:,} tokens was asked for, and {self.model.name!r} was "
+                    f"trained for {trained:,}: what it says beyond them may make no sense."
+                )
+            )
 
     def _first_size(self) -> int:
         """Tokens the context holds at first."""

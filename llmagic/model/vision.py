@@ -118,7 +118,8 @@ class Projector:
                 raise ProjectorError(
                     f"expected a projector for {model.name!r} (embeddings of {model.n_embd} "
                     f"floats), and {str(path)!r} does not fit it. Use the mmproj file published "
-                    f"with the model. llama.cpp: {log.errors()}"
+                    "with the model, or none (`--no-projector`, projector=False). llama.cpp: "
+                    f"{log.errors()}"
                 )
         self._pointer = pointer
         self._finalizer = weakref.finalize(self, _free, pointer, model)

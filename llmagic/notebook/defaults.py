@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from traitlets import Bool, Enum, Float, HasTraits, Int, List, Unicode, default
@@ -100,15 +102,25 @@ class Defaults(HasTraits):
             stop=tuple(value("stop")),
         )
 
-    def loading(self, n_ctx: int | None) -> Loading:
-        """How to load a model; `n_ctx` in tokens goes before the default, None is the default."""
-        return Loading(
-            n_ctx=self.n_ctx if n_ctx is None else n_ctx,
-            memory_budget=self.memory_budget,
-            image_budget=self.image_budget,
-            kv_type=self.kv_type,
-            n_threads=self.n_threads,
-            n_gpu_layers=self.n_gpu_layers,
-            image_tokens=self.image_tokens,
-            exact=self.exact,
-        )
+    def loading(self, given: Mapping[str, Any] = MappingProxyType({})) -> Loading:
+        """How to load a model: what is given (fields of `Loading`, None where not), these else.
+
+        Raises
+        ------
+        UsageError
+            A number outside its range.
+        """
+        usual = {
+            name: getattr(self, name)
+            for name in (
+                "n_ctx",
+                "memory_budget",
+                "image_budget",
+                "kv_type",
+                "n_threads",
+                "n_gpu_layers",
+                "image_tokens",
+                "exact",
+            )
+        }
+        return Loading(**usual | {key: each for key, each in given.items() if each is not None})

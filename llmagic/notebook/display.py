@@ -16,7 +16,7 @@ from typing import Any
 
 from IPython.core.displaypub import CapturingDisplayPublisher
 
-from llmagic.events import Delta, Encoding, Event, Loading, Notice, Prefill
+from llmagic.events import Delta, Event, Notice, progress
 from llmagic.notebook.markdown import harmless
 from llmagic.notebook.request import Request
 
@@ -113,18 +113,6 @@ def screen_for(shell: Any, request: Request, *, stream: bool) -> Screen:
         return Terminal(stream=stream)
     live = stream and request.cell is not None and not capturing
     return Live(shell.display_pub.publish) if live else Final(shell.display_pub.publish)
-
-
-def progress(event: Event) -> str | None:
-    """One line about what is being done; None if there is nothing left to wait for."""
-    match event:
-        case Loading(stage, fraction) if fraction < 1:
-            return f"loading the {stage}: {fraction:.0%}"
-        case Encoding(done, total) if done < total:
-            return f"looking at image {done + 1} of {total}"
-        case Prefill(done, total) if done < total:
-            return f"reading the prompt: {done} of {total} tokens"
-    return None
 
 
 def notice(text: str) -> None:

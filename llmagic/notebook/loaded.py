@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from llmagic.errors import NoModelError
@@ -12,9 +13,10 @@ from llmagic.notebook.defaults import Defaults
 from llmagic.notebook.options import expand
 
 if TYPE_CHECKING:
+    from llmagic.catalog import Files
     from llmagic.session import Session
 
-NO_MODEL = "no model is loaded; load one first: %llm load PATH [--projector PATH]"
+NO_MODEL = "no model is loaded; load one first: %llm load MODEL (a path, user/repo or an alias)"
 
 
 class Loaded:
@@ -39,6 +41,8 @@ class Loaded:
         self._settings = settings
         self._on_open = on_open
         self._loaded: tuple[object, ...] | None = None
+        # What the hub said of a name holds as long as the kernel: cells do not ask it each time.
+        self._from_hub: dict[str, Files] = {}
 
     def require(self) -> Session:
         """The session.
@@ -57,32 +61,60 @@ class Loaded:
     ) -> Session:
         """The session a cell asks; `model` is its option, with `{name}` from `namespace` in it."""
         if model is not None:
-            path = Path(expand(model, namespace, quote=False)).expanduser()
-            # The model that is loaded keeps its projector.
-            if self.session is None or self._loaded is None or self._loaded[0] != _file(path):
-                return self.open(path, None, None, on_event)
+            name = expand(model, namespace, quote=False)
+            files = self._from_hub.get(name) or self._resolve(name, None, on_event)
+            # The model that is loaded keeps its projector and its settings.
+            if self._loaded is None or self._loaded[0] != _file(files.model):
+                return self._open(files, MappingProxyType({}), on_event)
         return self.require()
 
     def open(
         self,
-        model: Path,
-        projector: Path | None,
-        n_ctx: int | None,
+        name: str,
+        projector: Path | bool | None,
+        settings: Mapping[str, Any],
         on_event: Callable[[Event], None],
     ) -> Session:
-        """Load a model; the one before it stays when that fails."""
-        loading = self._settings.loading(n_ctx)
+        """Load a model; the one before it stays when that fails.
+
+        Parameters
+        ----------
+        name : str
+            What `llmagic.catalog.resolve` takes.
+        projector : Path or bool, optional
+            Likewise.
+        settings : mapping
+            Fields of `Loading`; None is the usual.
+        on_event : callable
+            Hears about progress.
+        """
+        return self._open(self._resolve(name, projector, on_event), settings, on_event)
+
+    def _resolve(
+        self, name: str, projector: Path | bool | None, on_event: Callable[[Event], None]
+    ) -> Files:
+        from llmagic.catalog import resolve
+
+        files = resolve(name, projector=projector, tell=on_event)
+        if files.is_from_hub:
+            self._from_hub[name] = files
+        return files
+
+    def _open(
+        self, files: Files, settings: Mapping[str, Any], on_event: Callable[[Event], None]
+    ) -> Session:
+        loading = self._settings.loading(settings)
         store, budget = self._settings.store or False, self._settings.store_budget
-        files = (_file(model), None if projector is None else _file(projector))
-        wanted = (*files, loading, store, budget)
+        model = _file(files.model)
+        projector = None if files.projector is None else _file(files.projector)
+        wanted = (model, projector, loading, store, budget)
         if self.session is not None and self._loaded == wanted:
             return self.session  # "Run All" loads it again: nothing kept for it may get lost
         from llmagic.session import Session  # loads llama.cpp
 
         session = Session(
-            model,
-            projector=projector,
-            n_ctx=loading.n_ctx,
+            files.model,
+            projector=files.projector or False,
             loading=loading,
             store=store,
             store_budget=budget,
@@ -90,7 +122,7 @@ class Loaded:
         )
         self.close()
         self.session, self._loaded = session, wanted
-        self._on_open(files[0], session)
+        self._on_open(model, session)
         return session
 
     def close(self) -> None:

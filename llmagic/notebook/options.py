@@ -115,7 +115,12 @@ def stop_text(text: str) -> str:
 
 
 _CELL = (
-    argument("-m", "--model", metavar="PATH", help="model for this cell and those run after it"),
+    argument(
+        "-m",
+        "--model",
+        metavar="MODEL",
+        help="model for this cell and those run after it: path, user/repo[:quant] or alias",
+    ),
     argument("-s", "--system", metavar="TEXT", help="system prompt from this cell on"),
     argument(
         "-a",
@@ -205,3 +210,12 @@ def _cell_parser() -> argparse.ArgumentParser:
 def path(text: str) -> Path:
     """An argparse type: a path, where ~ is the home folder."""
     return Path(text).expanduser()
+
+
+def scaled_path(text: str) -> tuple[str, float]:
+    """An argparse type: a path that a colon and a number may follow (1 by default)."""
+    name, _, scale = text.rpartition(":")
+    try:
+        return str(path(name)), float(scale)
+    except ValueError:
+        return str(path(text)), 1.0

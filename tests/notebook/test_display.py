@@ -22,6 +22,8 @@ from llmagic.notebook.display import (
 )
 from llmagic.notebook.request import Request
 
+EMPTY = "░" * 20
+
 
 class Published:
     """What a screen published, with the time of a clock that the test turns."""
@@ -84,11 +86,11 @@ def test_live_says_what_it_waits_for_and_never_begins_empty() -> None:
         screen.event(event)
         published.now += 1
     assert published.texts == [
-        "loading the model: 50%",
-        "looking at image 1 of 2",
-        "looking at image 2 of 2",
-        "reading the prompt: 0 of 300 tokens",
-        "reading the prompt: 128 of 300 tokens",
+        "loading the model: ██████████░░░░░░░░░░ 50%",
+        f"looking at image 1 of 2: {EMPTY}",
+        "looking at image 2 of 2: ██████████░░░░░░░░░░",
+        f"reading the prompt: {EMPTY} 0 of 300 tokens",
+        "reading the prompt: ████████░░░░░░░░░░░░ 128 of 300 tokens",
         "\nHi",
     ]
 
@@ -97,7 +99,7 @@ def test_live_takes_the_progress_away_when_a_cell_fails_before_the_first_word() 
     screen, published = live()
     screen.event(Prefill(0, 300))
     screen.stop(FAILED)
-    assert published.texts == ["reading the prompt: 0 of 300 tokens", ""]
+    assert published.texts == [f"reading the prompt: {EMPTY} 0 of 300 tokens", ""]
 
 
 def test_nothing_is_shown_for_an_error_before_anything_began() -> None:

@@ -152,7 +152,7 @@ def assert_one_line(outcome: Outcome, error: str, words: list[str]) -> None:
 
 def test_no_model_loaded(kernel: Kernel) -> None:
     for code in ("%%llm\nWhat?", "%llm what is this?"):
-        assert_one_line(kernel.run(code), "NoModelError", ["%llm load PATH"])
+        assert_one_line(kernel.run(code), "NoModelError", ["%llm load MODEL"])
 
 
 def test_an_image_for_a_model_without_projector(kernel: Kernel, llama: Toy, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_help(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> No
     shell.run_cell("%%llm?")
     documentation = capsys.readouterr().out
     for option in (
-        *("-m PATH", "-s TEXT", "-a X", "-o NAME", "-t T", "--top-p", "--top-k", "--min-p"),
+        *("-m MODEL", "-s TEXT", "-a X", "-o NAME", "-t T", "--top-p", "--top-k", "--min-p"),
         *("--seed", "--max-tokens", "--stop", "--no-stream", "--resample", "--no-interpolate"),
     ):
         assert option in documentation
@@ -330,7 +330,7 @@ def cells_of(text: str) -> list[str]:
 
 
 def test_status(cells: Cells, qwen35: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "none; %llm load PATH" in cells.text("%llm status")
+    assert "none; %llm load MODEL" in cells.text("%llm status")
     cells.run(f"%llm load {qwen35.model} --projector {qwen35.projector}")
     cells.ask("Hello")
     status = dict(line.split(maxsplit=1) for line in cells.text("%llm status").splitlines())

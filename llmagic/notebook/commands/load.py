@@ -15,7 +15,19 @@ from llmagic.notebook.runtime import Runtime
 def _load(runtime: Runtime, given: argparse.Namespace) -> None:
     screen = display.screen_for(runtime.shell, current_request(runtime.shell), stream=True)
     try:
-        session = runtime.loaded.open(given.model, given.projector, given.ctx, screen.event)
+        session = runtime.loaded.open(
+            given.model,
+            False if given.no_projector else given.projector,
+            {
+                "n_ctx": given.ctx,
+                "n_gpu_layers": given.gpu_layers,
+                "n_threads": given.threads,
+                "kv_type": given.kv,
+                "image_tokens": given.image_tokens,
+                "lora": tuple(given.lora) or None,
+            },
+            screen.event,
+        )
     except BaseException:
         screen.stop(display.FAILED)
         raise
@@ -33,21 +45,59 @@ def _loaded(status: Mapping[str, Any]) -> str:
 
 LOAD = Command(
     "load",
-    "load a GGUF model",
+    "load a model: a GGUF file, user/repo[:quant] of a hub, an alias",
     _load,
     (
-        argument("model", metavar="PATH", type=options.path, help="GGUF file of the model"),
+        argument(
+            "model",
+            metavar="MODEL",
+            help="path of a GGUF file, a hub's user/repo[:quant], an alias, or a file in the "
+            "folder of models",
+        ),
         argument(
             "--projector",
             metavar="PATH",
             type=options.path,
-            help="GGUF file of its vision projector (mmproj), for images",
+            help="its vision projector (mmproj); default: the one beside it or in its repository",
         ),
+        argument("--no-projector", action="store_true", help="without images, with less memory"),
         argument(
             "--ctx",
             metavar="TOKENS",
             type=options.number(int, 0),
             help="most tokens in the context; 0: the model's limit",
+        ),
+        argument(
+            "--kv",
+            metavar="TYPE",
+            choices=("f16", "q8_0", "q4_0"),
+            help="type of the attention cache: f16, q8_0 or q4_0",
+        ),
+        argument(
+            "--gpu-layers",
+            metavar="N",
+            type=options.number(int, -1),
+            help="layers on the GPU; -1: all",
+        ),
+        argument(
+            "--threads",
+            metavar="N",
+            type=options.number(int, 0),
+            help="threads; 0: one for each physical core",
+        ),
+        argument(
+            "--image-tokens",
+            metavar="N",
+            type=options.number(int, 0),
+            help="most tokens of an image; 0: the projector's",
+        ),
+        argument(
+            "--lora",
+            metavar="PATH[:SCALE]",
+            type=options.scaled_path,
+            action="append",
+            default=[],
+            help="LoRA adapter (GGUF) and how strongly it counts (1); repeatable",
         ),
     ),
 )

@@ -35,7 +35,7 @@ def _rows(status: Mapping[str, Any] | None, conversation: Conversation, order: s
         ("order", order),
     ]
     if status is None:
-        return [*rows, ("model", "none; %llm load PATH")]
+        return [*rows, ("model", "none; %llm load MODEL")]
     for name, value in status.items():
         if isinstance(value, Mapping):
             text = ", ".join(f"{key} {amount(key, item)}" for key, item in value.items())
