@@ -79,6 +79,27 @@ def progress(event: Event) -> str | None:
     return None
 
 
+def stage(event: Event) -> dict[str, object] | None:
+    """What is being done, for a front end that draws it itself; None if an event does not say.
+
+    Returns
+    -------
+    dict
+        `stage` is "download", "model", "image" or "prompt"; `done` of `total` (None: not known)
+        are bytes, percent, images or tokens.
+    """
+    match event:
+        case Downloading(_, done, total):
+            return {"stage": "download", "done": done, "total": total or None}
+        case Loading(_, fraction):
+            return {"stage": "model", "done": round(fraction * 100), "total": 100}
+        case Encoding(done, total):
+            return {"stage": "image", "done": done, "total": total}
+        case Prefill(done, total):
+            return {"stage": "prompt", "done": done, "total": total}
+    return None
+
+
 def _bar(fraction: float) -> str:
     full = int(BAR * max(0.0, min(fraction, 1.0)))
     return "█" * full + "░" * (BAR - full)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from llmagic.errors import Interrupted, UsageError
 from llmagic.events import Notice
@@ -14,6 +15,9 @@ from llmagic.notebook.reply import Reply
 from llmagic.notebook.request import Cell, Request
 from llmagic.notebook.runtime import Runtime
 from llmagic.notebook.takeover import follow
+
+if TYPE_CHECKING:
+    from llmagic.session import Turn
 
 
 def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
@@ -49,7 +53,7 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
             on_event=screen.event,
         )
     except Interrupted as interrupted:
-        metadata = _metadata(runtime, interrupted.usage, above)
+        metadata = _metadata(runtime, interrupted.usage, request, place.after, above)
         screen.stop(display.INTERRUPTED, interrupted.text, metadata)
         raise
     except BaseException:
@@ -61,7 +65,8 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
     if given.resample:
         conversation.drawn(request)
     mark = display.cut(turn.stop, len(turn.tokens), turn.sampling.max_tokens)
-    screen.finish(turn.text, _metadata(runtime, turn.usage, above), mark)
+    metadata = _metadata(runtime, turn.usage, request, place.after, above)
+    screen.finish(turn.text, metadata, mark)
     if given.out is not None:
         shell.user_ns[given.out] = Reply(turn, turn.usage)
 
@@ -74,8 +79,17 @@ def _seed(runtime: Runtime, given: argparse.Namespace, request: Request, text: s
 
 
 def _metadata(
-    runtime: Runtime, usage: Mapping[str, object] | None, above: Iterable[Cell] | None
+    runtime: Runtime,
+    usage: Mapping[str, object] | None,
+    request: Request,
+    after: Turn | None,
+    above: Iterable[Cell] | None,
 ) -> dict[str, object]:
     """Output metadata of a reply (DESIGN C2)."""
-    stale = runtime.conversation.stale(above or ())
-    return {"llmagic": {**(usage or {}), "thread": "main", "stale": stale}}
+    place = {
+        "thread": "main",
+        "after": None if after is None else after.id,
+        "source": request.digest,
+        "stale": runtime.conversation.stale(above or ()),
+    }
+    return {"llmagic": {**(usage or {}), **place}}

@@ -16,7 +16,7 @@ from typing import Any
 
 from IPython.core.displaypub import CapturingDisplayPublisher
 
-from llmagic.events import Delta, Event, Notice, progress
+from llmagic.events import Delta, Event, Notice, progress, stage
 from llmagic.notebook.markdown import harmless
 from llmagic.notebook.request import Request
 
@@ -166,6 +166,26 @@ class Live(Screen):
         self._clock = clock
         self._id = uuid.uuid4().hex
         self._shown: float | None = None
+        self._stage: dict[str, object] = {}
+        self._began: float | None = None
+        self._n_deltas = 0
+
+    def event(self, event: Event) -> None:
+        """Show progress, or more of the reply; the metadata says the same in numbers."""
+        if isinstance(event, Delta):
+            self._stage = self._replying()
+        else:
+            self._stage = stage(event) or self._stage
+        super().event(event)
+
+    def _replying(self) -> dict[str, object]:
+        """The stage of a reply; nearly every token is one piece of text."""
+        now = self._clock()
+        self._began = now if self._began is None else self._began
+        self._n_deltas += 1
+        seconds = now - self._began
+        rate = round((self._n_deltas - 1) / seconds, 1) if seconds else None
+        return {"stage": "reply", "done": self._n_deltas, "total": None, "per_second": rate}
 
     def _progress(self, line: str) -> None:
         self._update({"text/plain": line, "text/markdown": f"*{line}*"})
@@ -185,7 +205,8 @@ class Live(Screen):
     def _update(self, formats: dict[str, str]) -> None:
         now = self._clock()
         if self._shown is None or now - self._shown >= INTERVAL:
-            self._send(formats, {})
+            running = {"llmagic": {"version": 1, "running": self._stage}} if self._stage else {}
+            self._send(formats, running)
             self._shown = now
 
     def _send(self, formats: dict[str, str], metadata: Metadata) -> None:

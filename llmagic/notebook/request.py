@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import reprlib
 from collections.abc import Mapping
@@ -33,6 +34,13 @@ class Request:
     cell: str | None
     execution: str
     source: str | None = None
+
+    @property
+    def digest(self) -> str | None:
+        """SHA-256 of the source (hex): a front end compares it with what the cell says now."""
+        if self.source is None:
+            return None
+        return hashlib.sha256(self.source.encode("utf-8", "replace")).hexdigest()
 
 
 @dataclass(frozen=True)

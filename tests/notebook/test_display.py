@@ -66,7 +66,11 @@ def test_live_updates_one_display_at_most_ten_times_a_second() -> None:
     assert len({call[4] for call in published.calls}) == 1
     assert published.calls[-1][1]["text/plain"] == "a " * 1000
     assert published.calls[-1][2] == {"llmagic": 1}
-    assert all(call[2] == {} for call in published.calls[:-1])
+    running = [call[2]["llmagic"]["running"] for call in published.calls[:-1]]
+    assert all(set(call[2]) == {"llmagic"} for call in published.calls[:-1])
+    assert {each["stage"] for each in running} == {"reply"}
+    assert [each["done"] for each in running] == sorted({each["done"] for each in running})
+    assert running[-1]["per_second"] == pytest.approx(100, rel=0.01)
 
 
 def test_live_says_what_it_waits_for_and_never_begins_empty() -> None:
@@ -92,6 +96,15 @@ def test_live_says_what_it_waits_for_and_never_begins_empty() -> None:
         f"reading the prompt: {EMPTY} 0 of 300 tokens",
         "reading the prompt: ████████░░░░░░░░░░░░ 128 of 300 tokens",
         "\nHi",
+    ]
+    running = [call[2]["llmagic"]["running"] for call in published.calls]
+    assert [(each["stage"], each["done"], each["total"]) for each in running] == [
+        ("model", 50, 100),
+        ("image", 0, 2),
+        ("image", 1, 2),
+        ("prompt", 0, 300),
+        ("prompt", 128, 300),
+        ("reply", 2, None),
     ]
 
 

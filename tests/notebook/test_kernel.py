@@ -168,7 +168,8 @@ def test_updates_are_throttled(kernel: Kernel, llama: Toy) -> None:
     assert len(messages) <= 10 * duration + 3
     assert len(messages) < generated
     assert all(message.text.strip() for message in messages)
-    assert not any(message.content["metadata"] for message in messages[:-1])
+    running = [message.content["metadata"]["llmagic"] for message in messages[:-1]]
+    assert all(set(each) == {"version", "running"} for each in running)
     texts = [m.text for m in messages if not m.text.startswith("reading the prompt")]
     assert all(texts[-1].startswith(text) for text in texts), "text only ever grows"
 
@@ -188,8 +189,10 @@ def test_metadata_has_the_shape_of_the_contract(
     usage = kernel.ask(CELLS["a"]).usage
     assert set(usage) == {
         *("version", "turn", "model", "thread", "prompt", "restored"),
-        *("evaluated", "encoded", "generated", "saved", "exact", "stale"),
+        *("evaluated", "encoded", "generated", "saved", "exact", "stale", "after", "source"),
     }
+    assert usage["after"] is None
+    assert kernel.ask("And this?").usage["after"] == usage["turn"]
     assert usage["version"] == 1
     assert bytes.fromhex(usage["turn"])
     assert usage["model"] == "llmagic toy qwen35"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,7 +56,10 @@ def test_a_shell_without_messages() -> None:
 
 def test_the_source_is_what_the_front_end_sent() -> None:
     code = "%%llm -t 0\nWhat?  \n\n"
-    assert current_request(shell({"content": {"code": code}})).source == code
+    request = current_request(shell({"content": {"code": code}}))
+    assert request.source == code
+    assert request.digest == hashlib.sha256(code.encode()).hexdigest()
+    assert current_request(SimpleNamespace(execution_count=2)).digest is None
     assert current_request(shell({"content": {"code": 3}})).source is None
     assert current_request(SimpleNamespace(execution_count=2)).source is None
 
