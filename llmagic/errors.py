@@ -61,6 +61,23 @@ class EvaluationError(LLMagicError):
     """llama.cpp refused to evaluate, encode or sample; its log lines are in the message."""
 
 
+class ReplyError(LLMagicError):
+    """A reply that is not what was asked for: cut before its end, or not of the schema's form.
+
+    The turn is not part of the conversation.
+
+    Attributes
+    ----------
+    text : str
+        The reply.
+    usage : dict
+        What it cost (DESIGN C2).
+    """
+
+    text: str = ""
+    usage: dict[str, Any] | None = None
+
+
 class CheckpointError(LLMagicError):
     """A checkpoint that could not be saved or restored (a cell falls back and goes on)."""
 

@@ -22,10 +22,11 @@ from typing import Any
 
 from llmagic.catalog import resolve
 from llmagic.engine.engine import Engine, Outcome
-from llmagic.errors import Interrupted, UsageError
+from llmagic.errors import Interrupted, ReplyError, UsageError
 from llmagic.events import Delta, Event, Notice
 from llmagic.prompt.images import is_image_like, picture
 from llmagic.prompt.parts import ImagePart, Message, Part, ReplyPart, TextPart
+from llmagic.prompt.schema import Schema, schema_of
 from llmagic.prompt.template import ChatTemplate
 from llmagic.prompt.tokens import sequence
 from llmagic.sequence import Boundary, Sequence, Text
@@ -41,6 +42,9 @@ CHATML = (
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 """For a model without a template, as llama.cpp does it."""
+
+SHOWN = 2000
+"""Characters of a reply in an error message."""
 
 
 class _Last(Enum):
@@ -162,6 +166,7 @@ class Session:
         images: Iterable[object] = (),
         after: Turn | _Last | None = LAST,
         system: str | None = None,
+        schema: object = None,
         sampling: Sampling | None = None,
         replay: bool = False,
         on_event: Callable[[Event], None] | None = None,
@@ -179,6 +184,9 @@ class Session:
             The turn to continue; None begins a conversation. By default the last one.
         system : str, optional
             System prompt; by default the conversation's so far.
+        schema : optional
+            The form of the reply, whose data is then `Turn.data`: a pydantic model, a dataclass, a
+            TypedDict, `list[...]` of one, or a JSON schema as dict, JSON text or path.
         sampling : Sampling, optional
             How to draw the reply.
         replay : bool
@@ -196,6 +204,9 @@ class Session:
             closed.
         PromptError, ContextFullError, EvaluationError
             The conversation is unchanged; ask again.
+        ReplyError
+            The reply does not have the form of the schema: cut, most often. It has `text` and
+            `usage`.
         Interrupted
             By Ctrl-C; it has `text` and `usage` of what there was.
         """
@@ -205,6 +216,10 @@ class Session:
             if not isinstance(parent, Turn | None):
                 raise UsageError(f"expected a turn to continue, or None, and got {after!r}.")
             drawing = _settings(sampling or Sampling(), settings)
+            given = drawing.schema if schema is None else schema
+            form = None if given is None else schema_of(given)
+            if form is not None:
+                drawing = replace(drawing, schema=form.text)
             parts = _parts(prompt, images)
             if system is None and parent is not None:
                 system = parent.system
@@ -213,8 +228,12 @@ class Session:
                 tell(Notice(self._warnings.popleft()))
             wanted = self._sequence(system, parent, parts)
             turn = self._replay(wanted, parent, system, parts, drawing, tell) if replay else None
+            replayed = turn is not None
             if turn is None:
                 turn = self._answer(wanted, parent, system, parts, drawing, tell)
+            if form is not None:
+                turn = replace(turn, data=_data(form, turn))
+            if not replayed:
                 self.archive.put(wanted, turn)
             self.last = turn
             return turn
@@ -497,6 +516,29 @@ def _parts(prompt: str | Iterable[Part], images: Iterable[object]) -> tuple[Part
     if not any(isinstance(part, ImagePart) or part.text.strip() for part in parts):
         raise UsageError("expected a prompt, and the text is empty. Write something to ask.")
     return parts
+
+
+def _data(form: Schema, turn: Turn) -> Any:
+    """What a reply says, in the form that was asked for.
+
+    Raises
+    ------
+    ReplyError
+        It was cut, or what the grammar cannot hold it to is not so.
+    """
+    try:
+        if turn.stop != "length":
+            return form.read(turn.text)
+        reason = f"it was cut after {len(turn.tokens):,} tokens. Allow more (--max-tokens)"
+    except ValueError as error:
+        reason = f"{error}. Draw another (--resample)"
+    shown = turn.text if len(turn.text) <= SHOWN else f"{turn.text[:SHOWN]}…"
+    failed = ReplyError(
+        f"expected a reply that fits the schema, but {reason}, or ask for less. The reply, which "
+        f"is not part of the conversation: {shown}"
+    )
+    failed.text, failed.usage = turn.text, turn.usage
+    raise failed
 
 
 def _settings(sampling: Sampling, settings: dict[str, Any]) -> Sampling:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from numbers import Integral, Real
+from typing import Any
 
 from llmagic.errors import UsageError
 
@@ -89,6 +90,8 @@ class Sampling:
         Most tokens in a reply; the context's room is a second limit.
     stop : tuple of str
         Texts that end the reply; they are not part of it. A str is one text.
+    schema : str or None
+        JSON schema (JSON text) the reply is held to, token by token.
 
     Raises
     ------
@@ -105,6 +108,7 @@ class Sampling:
     seed: int | None = None
     max_tokens: int = 512
     stop: tuple[str, ...] = ()
+    schema: str | None = None
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
@@ -125,7 +129,24 @@ class Sampling:
         if not isinstance(stop, (tuple, list)) or not all(isinstance(each, str) for each in stop):
             raise UsageError(f"expected stop to be one or more texts, and got {given!r}.")
         object.__setattr__(self, "stop", tuple(stop))
+        if not isinstance(self.schema, str | None):
+            raise UsageError(f"expected a schema as JSON text, and got {self.schema!r}.")
 
+    def document(self) -> dict[str, Any]:
+        """The settings as JSON data, the same for the same draw.
+
+        Settings that were added later are left out at their defaults: what was stored before
+        they existed is found as before.
+        """
+        settings = asdict(self)
+        return {
+            name: value
+            for name, value in settings.items()
+            if value is not None or name not in _ADDED
+        }
+
+
+_ADDED = ("schema",)
 
 MAX_THREADS = 512
 """llama.cpp ends the process at more (ggml-cpu.c, GGML_MAX_N_THREADS)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,9 @@ class Turn:
         Why the reply ended: "end", "length" or "stop".
     usage : dict
         What it cost and what was reused (DESIGN, "Contracts").
+    data
+        What a reply with a schema says: an instance of the type that was given as the schema,
+        else JSON data. None without a schema, and after a reply of null.
     """
 
     id: str
@@ -56,6 +59,7 @@ class Turn:
     sampling: Sampling = field(repr=False)
     stop: str
     usage: dict[str, Any] = field(repr=False, compare=False)
+    data: Any = field(default=None, repr=False, compare=False)
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -82,7 +86,7 @@ def asked_key(before: Sequence, sampling: Sampling, fingerprint: bytes) -> bytes
     """Digest (16 bytes) of a question: the same one is answered by the same reply."""
     hash_ = hashlib.blake2b(fingerprint, digest_size=16, person=b"llmagic-asked-01")
     hash_.update(before.digest)
-    hash_.update(json.dumps(asdict(sampling), sort_keys=True).encode())
+    hash_.update(json.dumps(sampling.document(), sort_keys=True).encode())
     return hash_.digest()
 
 
@@ -186,6 +190,7 @@ class Archive:
             answer = _answer(document)
             parts = tuple(self._part(part) for part in document["parts"])
             drawn = Sampling(**document["sampling"])
+            data = None if drawn.schema is None else json.loads(answer.text)
         except (KeyError, TypeError, ValueError, ImageError, UsageError):
             return None
         if any(part is None for part in parts):
@@ -200,6 +205,7 @@ class Archive:
             drawn,
             answer.stop,
             {},
+            data,
         )
         self._turns[turn] = found
         return found
@@ -273,7 +279,7 @@ def _to_json(turn: Turn) -> dict[str, Any]:
         ],
         "reply": {"tokens": list(turn.reply.tokens), "spelled": turn.reply.text},
         "text": turn.text,
-        "sampling": asdict(turn.sampling),
+        "sampling": turn.sampling.document(),
         "stop": turn.stop,
     }
 

@@ -8,6 +8,7 @@ from llmagic.checkpoint.payload import Layout, Payload
 from llmagic.engine.work import Work
 from llmagic.errors import CheckpointError
 from llmagic.events import Delta
+from llmagic.model.grammar import Grammar
 from llmagic.model.loading import Vocabulary
 from llmagic.model.sampling import Sampler, TextStream
 from llmagic.sequence import Sequence
@@ -33,15 +34,23 @@ class Decoder:
     sequence : Sequence
         What the branch holds.
     sampling : Sampling
+    grammar : Grammar, optional
+        What the reply is held to.
     """
 
     def __init__(
-        self, work: Work, vocabulary: Vocabulary, sequence: Sequence, sampling: Sampling
+        self,
+        work: Work,
+        vocabulary: Vocabulary,
+        sequence: Sequence,
+        sampling: Sampling,
+        grammar: Grammar | None = None,
     ) -> None:
         self._work = work
         self._vocabulary = vocabulary
         self._sequence = sequence
         self._sampling = sampling
+        self._grammar = grammar
         self._back: tuple[int, Payload] | None = None
         # Characters of the text up to each reply token; None where it ends inside a character.
         self._ends: list[int | None] = []
@@ -58,7 +67,7 @@ class Decoder:
         work, reply = self._work, self.generated
         with work.generated.running():
             stream = TextStream(self._sampling.stop)
-            sampler = Sampler(self._sampling, seed, self._vocabulary.n_tokens)
+            sampler = Sampler(self._sampling, seed, self._vocabulary.n_tokens, self._grammar)
             try:
                 stop = self._draw(sampler, stream, room)
             finally:
@@ -83,6 +92,8 @@ class Decoder:
         """Tokens until something ends the reply; returns what did."""
         work, reply = self._work, self.generated
         for _ in range(min(self._sampling.max_tokens, room)):
+            if self._grammar is not None and self._grammar.complete:
+                return "end"
             token = sampler.sample(work.context)
             if self._vocabulary.ends_reply(token):
                 return "end"
@@ -98,7 +109,7 @@ class Decoder:
             reply.tokens.append(token)
             self._ends.append(None if stream.inside_character else len(stream.text))
             work.stop_if_interrupted()
-        return "length"
+        return "end" if self._grammar is not None and self._grammar.complete else "length"
 
     def _say(self, text: str) -> None:
         if text:

@@ -20,6 +20,7 @@ from llmagic.errors import ContextFullError, Interrupted, ModelError
 from llmagic.events import Loading as LoadingEvent
 from llmagic.events import Notice
 from llmagic.model.context import Context, Shape, physical_cores
+from llmagic.model.grammar import Grammar, Grammars
 from llmagic.model.interrupt import InterruptFlag
 from llmagic.model.loading import Model
 from llmagic.model.vision import Projector
@@ -135,6 +136,7 @@ class Engine:
             self.close()
             raise
         self._warned = False
+        self._grammars = Grammars(self.model.vocabulary)
         layout = self.verdict.layout
         self.checkpoints = Checkpoints(
             self.context,
@@ -213,6 +215,8 @@ class Engine:
         ------
         ContextFullError
             The sequence leaves no room for a reply.
+        UsageError
+            No reply can be held to the schema.
         Interrupted
             By the user. The live branch is back where it was whole.
         EvaluationError
@@ -230,6 +234,7 @@ class Engine:
             tell(Notice(NOT_EXACT))
         with self.interrupt:
             try:
+                grammar = self._grammar(sampling, tell)
                 room = min(room, self._make_room(sequence.n_tokens, sampling.max_tokens, tell))
                 resumed = outcome.resumed = self.checkpoints.resume(sequence)
                 for notice in resumed.notices:
@@ -237,7 +242,7 @@ class Engine:
                 work = outcome.work = Work(self.checkpoints, resumed.branch, tell)
                 work.stop_if_interrupted()
                 outcome.exact = prefill(work, self.projector, sequence)
-                decoder = Decoder(work, self.model.vocabulary, sequence, sampling)
+                decoder = Decoder(work, self.model.vocabulary, sequence, sampling, grammar)
                 outcome.generated = decoder.generated
                 decoder.run(self._seed(sequence, sampling), room)
             except BaseException as error:
@@ -247,6 +252,15 @@ class Engine:
                     raise Interrupted("the turn is not part of the conversation.") from error
                 raise
         return outcome
+
+    def _grammar(self, sampling: Sampling, tell: Listener) -> Grammar | None:
+        """What the reply is held to; before anything is evaluated, as it may be refused."""
+        if sampling.schema is None:
+            return None
+        grammar = self._grammars.of(sampling.schema)
+        if grammar.ignored:
+            tell(Notice(f"the reply is not held to all of the schema: {grammar.ignored}."))
+        return grammar
 
     @staticmethod
     def _seed(sequence: Sequence, sampling: Sampling) -> int:

@@ -184,12 +184,12 @@ class Vocabulary:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self._pointer = llama.llama_model_get_vocab(model.pointer)
-        self.n_tokens = int(llama.llama_vocab_n_tokens(self._pointer))
-        bos = int(llama.llama_vocab_bos(self._pointer))
+        self.pointer = llama.llama_model_get_vocab(model.pointer)
+        self.n_tokens = int(llama.llama_vocab_n_tokens(self.pointer))
+        bos = int(llama.llama_vocab_bos(self.pointer))
         self.bos: int | None = bos if bos >= 0 else None
-        self.add_bos = bool(llama.llama_vocab_get_add_bos(self._pointer))
-        kind = llama.llama_vocab_type(self._pointer)
+        self.add_bos = bool(llama.llama_vocab_get_add_bos(self.pointer))
+        kind = llama.llama_vocab_type(self.pointer)
         self._splits_words = bool(kind == llama.LLAMA_VOCAB_TYPE_BPE)
         # History is tokenised again at every cell; the cache makes that a look-up.
         self._cached = lru_cache(maxsize=4096)(self._tokenize)
@@ -198,7 +198,7 @@ class Vocabulary:
     @property
     def has_text(self) -> bool:
         """Whether there is a tokenizer at all (a bare test model may have none)."""
-        kind = llama.llama_vocab_type(self._pointer)
+        kind = llama.llama_vocab_type(self.pointer)
         return bool(kind != llama.LLAMA_VOCAB_TYPE_NONE)
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
@@ -216,7 +216,7 @@ class Vocabulary:
         size = len(data) + 8
         while True:
             buffer = (llama.llama_token * size)()
-            n = llama.llama_tokenize(self._pointer, data, len(data), buffer, size, False, special)
+            n = llama.llama_tokenize(self.pointer, data, len(data), buffer, size, False, special)
             if n >= 0:
                 return tuple(buffer[:n])
             size = -n
@@ -230,7 +230,7 @@ class Vocabulary:
         size = 64
         while True:
             buffer = ctypes.create_string_buffer(size)
-            n = llama.llama_token_to_piece(self._pointer, token, buffer, size, 0, special)
+            n = llama.llama_token_to_piece(self.pointer, token, buffer, size, 0, special)
             if n >= 0:
                 return buffer.raw[:n]
             size = -n
@@ -239,16 +239,24 @@ class Vocabulary:
         """A token as it is written in the vocabulary, for templates (`bos_token`)."""
         if token is None or token < 0:
             return ""
-        return str(llama.llama_vocab_get_text(self._pointer, token).decode("utf-8", "replace"))
+        return str(llama.llama_vocab_get_text(self.pointer, token).decode("utf-8", "replace"))
 
     @property
     def eos(self) -> int | None:
-        eos = int(llama.llama_vocab_eos(self._pointer))
+        eos = int(llama.llama_vocab_eos(self.pointer))
         return eos if eos >= 0 else None
+
+    def is_markup(self, token: int) -> bool:
+        """Whether `token` is for templates: a control token, or one such as `<think>`."""
+        attributes = int(llama.llama_vocab_get_attr(self.pointer, token))
+        if attributes & llama.LLAMA_TOKEN_ATTR_USER_DEFINED:
+            text = self.piece(token)
+            return text.startswith(b"<") and text.endswith(b">")
+        return bool(attributes & llama.LLAMA_TOKEN_ATTR_CONTROL)
 
     def ends_reply(self, token: int) -> bool:
         """Whether `token` ends generation."""
-        return bool(llama.llama_vocab_is_eog(self._pointer, token))
+        return bool(llama.llama_vocab_is_eog(self.pointer, token))
 
 
 def _without_long_words(text: str) -> list[str]:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import codecs
+import ctypes
 import weakref
+
+import numpy as np
+import numpy.typing as npt
 
 from llmagic.errors import EvaluationError
 from llmagic.model.context import Context
+from llmagic.model.grammar import Grammar
 from llmagic.model.library import llama
 from llmagic.settings import Sampling
+
+CANDIDATE = np.dtype([("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
+"""llama.h, llama_token_data."""
 
 
 class Sampler:
@@ -21,9 +29,14 @@ class Sampler:
         Seed of the draw (32 bit); `sampling.seed` is not looked at.
     n_vocab : int
         Tokens in the vocabulary.
+    grammar : Grammar, optional
+        What the text is held to: only what it allows is given to the chain.
     """
 
-    def __init__(self, sampling: Sampling, seed: int, n_vocab: int) -> None:
+    def __init__(
+        self, sampling: Sampling, seed: int, n_vocab: int, grammar: Grammar | None = None
+    ) -> None:
+        self._grammar = grammar
         parameters = llama.llama_sampler_chain_default_params()
         parameters.no_perf = True
         chain = llama.llama_sampler_chain_init(parameters)
@@ -54,7 +67,28 @@ class Sampler:
 
     def sample(self, context: Context) -> int:
         """The next token, from the logits of the last evaluated one; it counts for penalties."""
-        return int(llama.llama_sampler_sample(self._chain, context.pointer, -1))
+        if self._grammar is None:
+            return int(llama.llama_sampler_sample(self._chain, context.pointer, -1))
+        token = self._choose(context, self._grammar.allowed())
+        self._grammar.accept(token)
+        return token
+
+    def _choose(self, context: Context, allowed: npt.NDArray[np.int32]) -> int:
+        if not len(allowed):
+            raise EvaluationError("no token may follow, and none ends the reply.")
+        candidates = np.zeros(len(allowed), CANDIDATE)
+        candidates["id"] = allowed
+        candidates["logit"] = context.logits()[allowed]
+        array = llama.llama_token_data_array(
+            data=candidates.ctypes.data_as(ctypes.POINTER(llama.llama_token_data)),
+            size=len(candidates),
+            selected=-1,
+            sorted=False,
+        )
+        llama.llama_sampler_apply(self._chain, ctypes.byref(array))
+        token = int(array.data[array.selected].id)
+        llama.llama_sampler_accept(self._chain, token)
+        return token
 
 
 class TextStream:

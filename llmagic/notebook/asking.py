@@ -7,10 +7,11 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from llmagic.errors import Interrupted, UsageError
+from llmagic.errors import Interrupted, ReplyError, UsageError
 from llmagic.events import Notice
 from llmagic.notebook import display
-from llmagic.notebook.cell import parts_of
+from llmagic.notebook.blocks import blocks_of
+from llmagic.notebook.cell import parts_of, schema_from
 from llmagic.notebook.reply import Reply
 from llmagic.notebook.request import Cell, Request
 from llmagic.notebook.runtime import Runtime
@@ -28,8 +29,11 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
         runtime.loaded.require()
     shell = runtime.shell
     parts = parts_of(shell, text, given.image, expressions=not given.no_interpolate)
+    schema = None if given.schema is None else schema_from(shell, given.schema)
     request, document = runtime.request()
-    screen = display.screen_for(shell, request, stream=not given.no_stream)
+    screen = display.screen_for(
+        shell, request, stream=not given.no_stream, data=schema is not None
+    )
     above = document.above(request.cell) if document is not None else None
     try:
         session = runtime.loaded.for_cell(given.model, shell.user_ns, screen.event)
@@ -48,13 +52,14 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
             parts,
             after=place.after,
             system=place.system,
+            schema=schema,
             sampling=runtime.settings.sampling(given, _seed(runtime, given, request, text)),
             replay=runtime.settings.replay and not given.resample,
             on_event=screen.event,
         )
-    except Interrupted as interrupted:
-        metadata = _metadata(runtime, interrupted.usage, request, place.after, above)
-        screen.stop(display.INTERRUPTED, interrupted.text, metadata)
+    except (Interrupted, ReplyError) as error:
+        why = display.INTERRUPTED if isinstance(error, Interrupted) else display.FAILED
+        screen.stop(why, metadata=_metadata(runtime, error.usage, request, place.after, above))
         raise
     except BaseException:
         screen.stop(display.FAILED)
@@ -66,7 +71,7 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
         conversation.drawn(request)
     mark = display.cut(turn.stop, len(turn.tokens), turn.sampling.max_tokens)
     metadata = _metadata(runtime, turn.usage, request, place.after, above)
-    screen.finish(turn.text, metadata, mark)
+    screen.finish(blocks_of(turn), metadata, mark)
     if given.out is not None:
         shell.user_ns[given.out] = Reply(turn, turn.usage)
 

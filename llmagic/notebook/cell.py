@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ from llmagic.notebook.display import notice
 
 if TYPE_CHECKING:
     from llmagic.prompt.parts import ImagePart, TextPart
+    from llmagic.prompt.schema import Schema
 
 
 def parts_of(
@@ -53,6 +56,39 @@ def parts_of(
     if not any(isinstance(part, ImagePart) or part.text.strip() for part in parts):
         raise UsageError("expected a question or an image, and the cell has neither; write one")
     return tuple(parts)
+
+
+def schema_from(shell: Any, given: str) -> Schema:
+    """The schema an option names: JSON text, a variable or an expression of one, else a file.
+
+    Raises
+    ------
+    UsageError
+        It is none of these, or what it names is no schema.
+    """
+    from llmagic.prompt.schema import schema_of
+
+    name = re.match(r"\s*([^\W\d]\w*)", given)
+    if name is not None and not Path(given).expanduser().exists():
+        known = name[1] in shell.user_ns or hasattr(builtins, name[1])
+        if known:
+            return schema_of(_value(shell, given))
+        if given.isidentifier():
+            raise UsageError(
+                f"--schema expects a variable, a file or JSON text, and {given!r} is the name of "
+                "neither. Run the cell that defines it."
+            )
+    return schema_of(given)
+
+
+def _value(shell: Any, expression: str) -> object:
+    try:
+        return shell.ev(expression)
+    except Exception as error:
+        raise UsageError(
+            f"--schema expects a variable, a file or JSON text, and {expression} raises "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _image(shell: Any, name: str, base: Path) -> Any:

@@ -11,13 +11,13 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from IPython.core.displaypub import CapturingDisplayPublisher
 
 from llmagic.events import Delta, Event, Notice, progress, stage
-from llmagic.notebook.markdown import harmless
+from llmagic.notebook.blocks import Answer, Block, Transcript, closed, markdown, plain
 from llmagic.notebook.request import Request
 
 INTERVAL = 0.1
@@ -36,13 +36,19 @@ def cut(stop: str, n_tokens: int, max_tokens: int) -> str | None:
 
 
 Metadata = Mapping[str, object]
+Content = str | Sequence[Block]
 
 
 class Screen:
     """Where one turn, or one loading of a model, is shown; `finish` or `stop` ends it."""
 
-    def __init__(self) -> None:
-        self._text = ""
+    def __init__(self, *, data: bool = False) -> None:
+        self._transcript = Transcript(data=data)
+
+    @property
+    def _blocks(self) -> list[Block]:
+        """What there is to show so far."""
+        return self._transcript.blocks
 
     def event(self, event: Event) -> None:
         """Show progress, or more of the reply."""
@@ -51,30 +57,31 @@ class Screen:
                 self._notice(event.text)
             else:
                 self._progress(event.text)
-        elif isinstance(event, Delta):
-            self._text += event.text
-            self._reply(event.text)
+        elif self._transcript.add(event):
+            self._reply(event)
         elif (line := progress(event)) is not None:
             self._progress(line)
 
-    def finish(self, text: str, metadata: Metadata, mark: str | None = None) -> None:
-        """Show the whole text; `metadata` goes to the output, `mark` says why it ends there."""
-        self._end(text, metadata, mark, whole=True)
+    def finish(self, content: Content, metadata: Metadata, mark: str | None = None) -> None:
+        """Show all of it; `metadata` goes to the output, `mark` says why it ends there."""
+        self._end(_blocks(content), metadata, mark, whole=True)
 
-    def stop(self, mark: str, text: str | None = None, metadata: Metadata | None = None) -> None:
-        """Show the text so far, marked as such; the error itself is shown by IPython.
+    def stop(
+        self, mark: str, content: Content | None = None, metadata: Metadata | None = None
+    ) -> None:
+        """Show what there is, marked as such; the error itself is shown by IPython.
 
         Parameters
         ----------
         mark : str
             `INTERRUPTED` or `FAILED`.
-        text, metadata : optional
-            What is known of the turn; by default the text is what the events said.
+        content, metadata : optional
+            What is known of the turn; by default the content is what the events said.
         """
-        text = self._text if text is None else text
+        blocks = self._blocks if content is None else _blocks(content)
         # An error before the first token says everything itself; an interrupt is always shown.
-        if text or metadata is not None:
-            self._end(text, metadata or {}, mark, whole=False)
+        if blocks or metadata is not None:
+            self._end(blocks, metadata or {}, mark, whole=False)
         else:
             self._clear()
 
@@ -85,18 +92,20 @@ class Screen:
     def _progress(self, line: str) -> None:
         """Show one line about what is being done."""
 
-    def _reply(self, text: str) -> None:
-        """Show more of the reply."""
+    def _reply(self, event: Event) -> None:
+        """Show more of the reply: this event, which is in the transcript."""
 
     def _clear(self) -> None:
         """Take a line of progress away."""
 
-    def _end(self, text: str, metadata: Metadata, mark: str | None, *, whole: bool) -> None:
-        """Show all of the text as it will stay; `whole` says that it is a turn's reply."""
+    def _end(
+        self, blocks: Sequence[Block], metadata: Metadata, mark: str | None, *, whole: bool
+    ) -> None:
+        """Show all of it as it will stay; `whole` says that it is a turn's reply."""
         raise NotImplementedError
 
 
-def screen_for(shell: Any, request: Request, *, stream: bool) -> Screen:
+def screen_for(shell: Any, request: Request, *, stream: bool, data: bool = False) -> Screen:
     """The screen for a cell.
 
     Parameters
@@ -107,12 +116,15 @@ def screen_for(shell: Any, request: Request, *, stream: bool) -> Screen:
         The running cell.
     stream : bool
         Show the reply while it is generated, where that is possible.
+    data : bool
+        Whether the reply is JSON.
     """
     capturing = isinstance(shell.display_pub, CapturingDisplayPublisher)
     if getattr(shell, "kernel", None) is None and not capturing:
-        return Terminal(stream=stream)
+        return Terminal(stream=stream, data=data)
     live = stream and request.cell is not None and not capturing
-    return Live(shell.display_pub.publish) if live else Final(shell.display_pub.publish)
+    screen = Live if live else Final
+    return screen(shell.display_pub.publish, data=data)
 
 
 def notice(text: str) -> None:
@@ -120,48 +132,61 @@ def notice(text: str) -> None:
     print(f"llmagic: {text}", file=sys.stderr, flush=True)
 
 
-def bundle(text: str) -> dict[str, str]:
+def bundle(content: Content) -> dict[str, str]:
     """The formats of a reply; the plain one is the text as it is."""
-    return {"text/plain": text, "text/markdown": harmless(text)}
+    blocks = _blocks(content)
+    return {"text/plain": plain(blocks), "text/markdown": markdown(blocks)}
 
 
-def marked(text: str, mark: str) -> dict[str, str]:
+def marked(content: Content, mark: str) -> dict[str, str]:
     """The formats of a text that did not come to its end; `mark` is one line that says why."""
-    if not text.strip():
+    found = bundle(content)
+    if not found["text/plain"].strip():
         return {"text/plain": mark, "text/markdown": f"*{mark}*"}
     # An open code block would swallow the mark.
-    fences = re.findall(r"^ {0,3}(```+|~~~+)", text, flags=re.MULTILINE)
-    close = f"\n{fences[-1]}" if len(fences) % 2 else ""
-    markdown = f"{harmless(text)}{close}\n\n*{mark}*"
-    return {"text/plain": f"{text}\n\n{mark}", "text/markdown": markdown}
+    return {
+        "text/plain": f"{found['text/plain']}\n\n{mark}",
+        "text/markdown": f"{closed(found['text/markdown'])}\n\n*{mark}*",
+    }
 
 
-def formats(text: str, mark: str | None, *, whole: bool) -> dict[str, str]:
+def formats(content: Content, mark: str | None, *, whole: bool) -> dict[str, str]:
     """The formats of a text with its mark, if any; of a whole reply the plain one is the reply."""
+    found = bundle(content)
     if mark is None:
-        return bundle(text)
-    found = marked(text, mark)
-    return {**found, "text/plain": text} if whole else found
+        return found
+    both = marked(content, mark)
+    return {**both, "text/plain": found["text/plain"]} if whole else both
+
+
+def _blocks(content: Content) -> Sequence[Block]:
+    return [Answer(content)] if isinstance(content, str) else content
 
 
 class Final(Screen):
     """One message when all is done."""
 
-    def __init__(self, publish: Callable[..., Any]) -> None:
-        super().__init__()
+    def __init__(self, publish: Callable[..., Any], *, data: bool = False) -> None:
+        super().__init__(data=data)
         self._publish = publish
 
-    def _end(self, text: str, metadata: Metadata, mark: str | None, *, whole: bool) -> None:
-        self._publish(formats(text, mark, whole=whole), dict(metadata))
+    def _end(
+        self, blocks: Sequence[Block], metadata: Metadata, mark: str | None, *, whole: bool
+    ) -> None:
+        self._publish(formats(blocks, mark, whole=whole), dict(metadata))
 
 
 class Live(Screen):
     """A display that starts with a line of progress and is then updated."""
 
     def __init__(
-        self, publish: Callable[..., Any], clock: Callable[[], float] = time.monotonic
+        self,
+        publish: Callable[..., Any],
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        data: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(data=data)
         self._publish = publish
         self._clock = clock
         self._id = uuid.uuid4().hex
@@ -190,17 +215,19 @@ class Live(Screen):
     def _progress(self, line: str) -> None:
         self._update({"text/plain": line, "text/markdown": f"*{line}*"})
 
-    def _reply(self, text: str) -> None:
+    def _reply(self, event: Event) -> None:
         # Some front ends never update a display that began empty.
-        if self._text.strip():
-            self._update(bundle(self._text))
+        if plain(self._blocks).strip():
+            self._update(bundle(self._blocks))
 
     def _clear(self) -> None:
-        if self._shown is not None and not self._text:
+        if self._shown is not None and not self._blocks:
             self._send(bundle(""), {})
 
-    def _end(self, text: str, metadata: Metadata, mark: str | None, *, whole: bool) -> None:
-        self._send(formats(text, mark, whole=whole), metadata)
+    def _end(
+        self, blocks: Sequence[Block], metadata: Metadata, mark: str | None, *, whole: bool
+    ) -> None:
+        self._send(formats(blocks, mark, whole=whole), metadata)
 
     def _update(self, formats: dict[str, str]) -> None:
         now = self._clock()
@@ -218,8 +245,8 @@ class Live(Screen):
 class Terminal(Screen):
     """Text as it comes, on stdout; progress on stderr when somebody is there to see it."""
 
-    def __init__(self, *, stream: bool) -> None:
-        super().__init__()
+    def __init__(self, *, stream: bool, data: bool = False) -> None:
+        super().__init__(data=data)
         self._stream = stream
         self._waiting = False
         self._kind, self._last = "", 0.0
@@ -237,21 +264,23 @@ class Terminal(Screen):
             print(line, end="", file=sys.stderr, flush=True)
             self._waiting = True
 
-    def _reply(self, text: str) -> None:
-        if self._stream:
+    def _reply(self, event: Event) -> None:
+        if self._stream and isinstance(event, Delta):
             self._clear()
-            print(printable(text), end="", flush=True)
+            print(printable(event.text), end="", flush=True)
 
     def _clear(self) -> None:
         if self._waiting:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
             self._waiting = False
 
-    def _end(self, text: str, metadata: Metadata, mark: str | None, *, whole: bool) -> None:
+    def _end(
+        self, blocks: Sequence[Block], metadata: Metadata, mark: str | None, *, whole: bool
+    ) -> None:
         self._clear()
         # What is on the screen already is not printed again; the last line ends in any case.
-        shown = self._text if self._stream else ""
-        rest = text if not shown else ""
+        shown = plain(self._blocks) if self._stream else ""
+        rest = plain(blocks) if not shown else ""
         if (shown or rest) and not (shown or rest).endswith("\n"):
             rest += "\n"
         if mark is not None:

@@ -175,6 +175,12 @@ _CELL = (
         metavar="TEXT",
         help="ends the reply where it appears; repeatable",
     ),
+    argument(
+        "--schema",
+        metavar="X",
+        help="form of the reply, its data is in .data: a variable (pydantic model, dataclass, "
+        "TypedDict, dict), a file, or JSON text in quotes",
+    ),
     argument("--resample", action="store_true", help="draw another reply (another seed)"),
     argument("--no-stream", action="store_true", help="show the reply when it is complete"),
     argument("--no-interpolate", action="store_true", help="leave {braces} as they are"),

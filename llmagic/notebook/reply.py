@@ -17,8 +17,8 @@ class Reply(str):
         The turn; `Session.ask(..., after=reply.turn)` goes on from it.
     usage : dict
         DESIGN C2's dictionary: tokens and images restored, evaluated, generated; ms, bytes.
-    data : None
-        Parsed data of replies with a schema.
+    data
+        What a reply with a schema says (`Turn.data`); None without one.
     """
 
     __slots__ = ("data", "turn", "usage")
@@ -28,7 +28,7 @@ class Reply(str):
         self = super().__new__(cls, turn.text)
         self.turn = turn
         self.usage = usage
-        self.data = None
+        self.data = turn.data
         return self
 
     turn: Turn
