@@ -31,9 +31,7 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
     parts = parts_of(shell, text, given.image, expressions=not given.no_interpolate)
     schema = None if given.schema is None else schema_from(shell, given.schema)
     request, document = runtime.request()
-    screen = display.screen_for(
-        shell, request, stream=not given.no_stream, data=schema is not None
-    )
+    screen = display.screen_for(shell, request, stream=not given.no_stream, data=schema is not None)
     above = document.above(request.cell) if document is not None else None
     try:
         session = runtime.loaded.for_cell(given.model, shell.user_ns, screen.event)
