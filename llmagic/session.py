@@ -20,6 +20,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from llmagic import inventory
 from llmagic.catalog import resolve
 from llmagic.engine.engine import Engine, Outcome
 from llmagic.errors import Interrupted, ReplyError, UsageError
@@ -29,10 +30,11 @@ from llmagic.prompt.parts import ImagePart, Message, Part, ReplyPart, TextPart
 from llmagic.prompt.schema import Schema, schema_of
 from llmagic.prompt.template import ChatTemplate
 from llmagic.prompt.tokens import sequence
-from llmagic.sequence import Boundary, Sequence, Text
+from llmagic.sequence import Sequence
 from llmagic.settings import Loading, Sampling
-from llmagic.store import DEFAULT_BUDGET, Kind, Store, root
+from llmagic.store import DEFAULT_BUDGET, Store, root
 from llmagic.turns import Archive, Turn, turn_id
+from llmagic.usage import replayed, usage
 
 __all__ = ["CHATML", "LAST", "Session", "Turn", "turn_id"]
 
@@ -228,12 +230,12 @@ class Session:
                 tell(Notice(self._warnings.popleft()))
             wanted = self._sequence(system, parent, parts)
             turn = self._replay(wanted, parent, system, parts, drawing, tell) if replay else None
-            replayed = turn is not None
+            is_new = turn is None
             if turn is None:
                 turn = self._answer(wanted, parent, system, parts, drawing, tell)
             if form is not None:
                 turn = replace(turn, data=_data(form, turn))
-            if not replayed:
+            if is_new:
                 self.archive.put(wanted, turn)
             self.last = turn
             return turn
@@ -309,28 +311,19 @@ class Session:
         sampling: Sampling,
         tell: Callable[[Event], None],
     ) -> Turn:
-        outcome = Outcome()
+        outcome, model = Outcome(), self.engine.model
         try:
             self.engine.answer(wanted, sampling, tell, outcome)
         except Interrupted as error:
             error.text = outcome.generated.text if outcome.generated else ""
-            error.usage = self._usage(wanted, sampling, outcome, "interrupt")
+            error.usage = usage(wanted, sampling, outcome, stop="interrupt", model=model.name)
             raise
         assert outcome.generated is not None
-        generated = outcome.generated
-        usage = self._usage(wanted, sampling, outcome, generated.stop)
-        tokens = tuple(generated.tokens)
-        return Turn(
-            usage["turn"],
-            parent,
-            system,
-            parts,
-            ReplyPart(self.engine.model.vocabulary.spell(tokens), tokens),
-            generated.text,
-            sampling,
-            generated.stop,
-            usage,
-        )
+        text, stop = outcome.generated.text, outcome.generated.stop
+        tokens = tuple(outcome.generated.tokens)
+        reply = ReplyPart(model.vocabulary.spell(tokens), tokens)
+        cost = usage(wanted, sampling, outcome, stop=stop, model=model.name)
+        return Turn(cost["turn"], parent, system, parts, reply, text, sampling, stop, cost)
 
     def _replay(
         self,
@@ -345,66 +338,11 @@ class Session:
         found = self.archive.answer(wanted, sampling)
         if found is None:
             return None
-        answer, tier = found
-        usage = self._usage(wanted, sampling, Outcome(), "replayed")
-        usage["turn"] = turn_id(wanted, sampling, answer.reply.tokens)
-        usage["restored"].update(tokens=wanted.n_tokens, images=wanted.n_images, tier=tier)
-        usage["generated"]["tokens"] = len(answer.reply.tokens)
-        tell(Delta(answer.text))
-        return Turn(
-            usage["turn"],
-            parent,
-            system,
-            parts,
-            answer.reply,
-            answer.text,
-            sampling,
-            answer.stop,
-            usage,
-        )
-
-    def _usage(
-        self, wanted: Sequence, sampling: Sampling, outcome: Outcome, stop: str
-    ) -> dict[str, Any]:
-        """DESIGN C2's dictionary; times in ms."""
-        resumed, work, generated = outcome.resumed, outcome.work, outcome.generated
-        tokens = tuple(generated.tokens) if generated is not None else ()
-
-        def ms(seconds: float) -> float:
-            return round(seconds * 1000, 3)
-
-        return {
-            "version": 1,
-            "turn": turn_id(wanted, sampling, tokens),
-            "model": self.engine.model.name,
-            "prompt": {"tokens": wanted.n_tokens, "images": wanted.n_images},
-            "restored": {
-                "tokens": resumed.tokens if resumed else 0,
-                "images": resumed.images if resumed else 0,
-                "tier": resumed.tier if resumed else "none",
-                "ms": ms(resumed.seconds) if resumed else 0.0,
-                "bytes": resumed.n_bytes if resumed else 0,
-            },
-            "evaluated": {
-                "tokens": work.evaluated.count if work else 0,
-                "images": work.evaluated_images if work else 0,
-                "ms": ms(work.evaluated.seconds) if work else 0.0,
-            },
-            "encoded": {
-                "images": work.encoded.count if work else 0,
-                "ms": ms(work.encoded.seconds) if work else 0.0,
-            },
-            "generated": {
-                "tokens": len(tokens),
-                "ms": ms(work.generated.seconds) if work else 0.0,
-                "stop": stop,
-            },
-            "saved": {
-                "bytes": work.saved.count if work else 0,
-                "ms": ms(work.saved.seconds) if work else 0.0,
-            },
-            "exact": outcome.exact,
-        }
+        (reply, text, stop), tier = found
+        name = self.engine.model.name
+        cost = replayed(wanted, sampling, reply.tokens, tier=tier, model=name)
+        tell(Delta(text))
+        return Turn(cost["turn"], parent, system, parts, reply, text, sampling, stop, cost)
 
     def kept(self, turn: Turn) -> dict[str, Any]:
         """Where the state of a turn is, and what a question after it would not have to evaluate.
@@ -419,79 +357,13 @@ class Session:
         with self._lock:
             self._check_open()
             before = self._sequence(turn.system, turn.parent, turn.parts)
-            reply = Text(turn.tokens, reply=True, boundary=Boundary.REPLY)
-            steps = before.extended([reply]).steps
-            replies = [step.stop for step in before.steps if step.boundary is Boundary.REPLY]
-            start = max(replies, default=0)
-            steps = tuple(step for step in steps if step.start >= start)
-            checkpoints, store = self.engine.checkpoints, self.store
-            nodes = [checkpoints.tree.at(step.key) for step in steps]
-            headers = [
-                store.header(kind, step.key)
-                for step in steps
-                for kind in (Kind.CHECKPOINT, Kind.STATE)
-                if store is not None and step.boundary is not None
-            ]
-            branches = list(checkpoints.branches)
             next_one = self._sequence(turn.system, turn, (TextPart("?"),))
-            restored, tier = checkpoints.nearest(next_one)
-            return {
-                "tokens": sum(step.n_tokens for step in steps),
-                "live": sum(
-                    step.n_tokens
-                    for step in steps
-                    if any(branch.find(step.key) for branch in branches)
-                ),
-                "memory": sum(node.payload.n_bytes for node in nodes if node is not None),
-                "disk": sum(header.n_bytes for header in headers if header is not None),
-                "total": before.n_tokens + len(turn.tokens),
-                "restored": restored,
-                "tier": tier,
-            }
+            return inventory.of_turn(turn, before, next_one, self.engine.checkpoints, self.store)
 
     def status(self) -> dict[str, Any]:
         """What is loaded, how it is checkpointed, and what is kept where (tokens, bytes)."""
         self._check_open()
-        engine = self.engine
-        checkpoints, projector = engine.checkpoints, engine.projector
-        branches = list(checkpoints.branches)
-        return {
-            "model": engine.model.name,
-            "path": str(engine.model.header.path),
-            "architecture": engine.model.header.architecture,
-            "memory": engine.model.memory.value,
-            "layout": engine.verdict.layout.value,
-            "exact": engine.verdict.exact,
-            "projector": projector.name if projector is not None else None,
-            "kv_type": engine.loading.kv_type,
-            "context": {
-                "tokens": engine.n_ctx,
-                "limit": engine.n_ctx_limit,
-                "used": max((branch.n_tokens for branch in branches), default=0),
-            },
-            "live": {"branches": len(branches), "most": engine.n_branches},
-            "checkpoints": {
-                "count": len(checkpoints.tree),
-                "bytes": checkpoints.tree.n_bytes,
-                "budget": checkpoints.tree.budget,
-            },
-            "store": None if self.store is None else _store_status(self.store),
-            "images": {
-                "count": projector.n_cached if projector is not None else 0,
-                "bytes": projector.cached_bytes if projector is not None else 0,
-                "budget": engine.loading.image_budget,
-            },
-        }
-
-
-def _store_status(store: Store) -> dict[str, Any]:
-    used = store.usage().values()
-    return {
-        "path": str(store.path),
-        "files": sum(each.files for each in used),
-        "bytes": sum(each.n_bytes for each in used),
-        "budget": store.budget,
-    }
+        return inventory.of_session(self.engine, self.store)
 
 
 def _messages(system: str | None, parent: Turn | None) -> Iterator[Message]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -90,8 +90,7 @@ def asked_key(before: Sequence, sampling: Sampling, fingerprint: bytes) -> bytes
     return hash_.digest()
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """A stored reply: what is needed to show it again without drawing it."""
 
     reply: ReplyPart

@@ -1,24 +1,19 @@
-"""The one lookup: from a wanted sequence to the longest part of it that need not be evaluated.
-
-The longest resumable prefix wins, then the cheapest tier: still in the context, then in memory.
-A place is resumable where a checkpoint ends and, for memory that can be cut, wherever an
-evaluation from nothing would have been cut (DESIGN D3, D6).
-"""
+"""The live branches and stored checkpoints of one context: resuming at one, and saving one."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llmagic.checkpoint.live import Branch, Branches
+from llmagic.checkpoint.lookup import Lookup, Place
 from llmagic.checkpoint.payload import Layout, Payload, Payloads, has_state
 from llmagic.checkpoint.tree import Node, Tree
 from llmagic.errors import CheckpointError, EvaluationError
 from llmagic.model.context import Bytes, Context
 from llmagic.model.loading import Memory
-from llmagic.sequence import Sequence, Step, common_prefix, until
+from llmagic.sequence import Sequence, Step
 
 if TYPE_CHECKING:
     from llmagic.checkpoint.disk import DiskTier
@@ -51,16 +46,6 @@ class Resumed:
     n_bytes: int = 0
     seconds: float = 0.0
     notices: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A place to resume at: in a live branch, at (or inside) a checkpoint, or at one on disk."""
-
-    step: Step
-    branch: Branch | None = None
-    node: Node | None = None
-    on_disk: int | None = None
 
 
 class Checkpoints:
@@ -98,8 +83,8 @@ class Checkpoints:
         self.tree = Tree(budget)
         self.disk = disk
         self._exact = exact
-        # Cutting needs the ranged calls that a whole-blob model is not asked.
         self._needs_state = has_state(memory, layout)
+        # Cutting needs the ranged calls that a whole-blob model is not asked.
         self.can_cut = memory.can_be_cut and layout is Layout.DELTA
         self._n_sequences = n_sequences
         self.use(context)
@@ -109,6 +94,14 @@ class Checkpoints:
         self.context = context
         self.branches = Branches(context, self._n_sequences)
         self.payloads = Payloads(context, self.memory, self.layout, self._n_sequences + 1)
+        self.lookup = Lookup(
+            self.branches,
+            self.tree,
+            self.disk,
+            can_cut=self.can_cut,
+            needs_state=self._needs_state,
+            exact=self._exact,
+        )
 
     # Resuming -------------------------------------------------------------------------------
 
@@ -123,7 +116,7 @@ class Checkpoints:
         resumed: Resumed | None = None
         lost: set[bytes] = set()
         while resumed is None:
-            place = next(self._places(sequence, lost), None)
+            place = next(self.lookup.places(sequence, lost), None)
             if place is not None:
                 # Not tried twice. Other pieces of the same content may still be in memory.
                 lost |= {place.step.key}
@@ -146,70 +139,7 @@ class Checkpoints:
 
     def nearest(self, sequence: Sequence) -> tuple[int, str]:
         """Tokens that `resume` would restore of a sequence, and their tier; nothing is moved."""
-        place = next(self._places(sequence, set()), None)
-        if place is None:
-            return 0, "none"
-        if place.branch is not None:
-            return place.step.stop, "live"
-        return place.step.stop, "disk" if place.node is None else "memory"
-
-    def _places(self, sequence: Sequence, lost: set[bytes]) -> Iterator[_Place]:
-        """Places to resume at, the best first; `lost` are digests that were tried in vain."""
-        cut_anywhere = None if self._exact else self._longest_common(sequence)
-        for index in range(len(sequence.steps) - 2, -1, -1):
-            step = sequence.steps[index]
-            if cut_anywhere is not None and cut_anywhere.step.stop >= step.stop:
-                yield cut_anywhere
-                cut_anywhere = None
-            # What was evaluated in the same pieces first, then what only says the same.
-            if step.key not in lost:
-                yield from self._places_at(step.key)
-                if step.boundary is not None and self._on_disk(step.key):
-                    yield _Place(step, on_disk=index)
-            if step.content not in lost:
-                yield from self._places_at(step.content)
-        if cut_anywhere is not None:
-            yield cut_anywhere
-
-    def _places_at(self, digest: bytes) -> Iterator[_Place]:
-        for branch in self.branches:
-            found = branch.find(digest)
-            if found is not None and (self.can_cut or found is branch.end):
-                yield _Place(found, branch=branch)
-        node = self.tree.at(digest)
-        # Of those that say the same, one may have lost its state to the budget and another not.
-        nodes = [node] if node is not None else self.tree.with_content(digest)
-        for node in filter(self._has_state, nodes):
-            yield _Place(node.steps[-1], node=node)
-        if not nodes and self.can_cut:
-            node = self.tree.around(digest)
-            if node is not None:
-                inside = next(step for step in node.steps if digest in (step.key, step.content))
-                yield _Place(inside, node=node)
-
-    def _on_disk(self, key: bytes) -> bool:
-        return self.disk is not None and self.disk.has(key)
-
-    def _stands_on_disk(self, key: bytes) -> bool:
-        return self.disk is not None and self.disk.has_rows(key)
-
-    def _has_state(self, node: Node) -> bool:
-        """Whether one can resume at a checkpoint: its ancestors on disk lent it rows only."""
-        if not self._needs_state or node.payload.state is not None:
-            return True
-        return self.disk is not None and self.disk.has_state(node.key)
-
-    def _longest_common(self, sequence: Sequence) -> _Place | None:
-        """The live branch that shares most tokens, cut at any token (`exact=False`)."""
-        if not self.can_cut:
-            return None
-        best: _Place | None = None
-        for branch in self.branches:
-            stop = min(_common_tokens(branch, sequence), sequence.n_tokens - 1)
-            steps = until(branch.steps, stop)
-            if steps and (best is None or steps[-1].stop > best.step.stop):
-                best = _Place(steps[-1], branch=branch)
-        return best
+        return self.lookup.nearest(sequence)
 
     def _continue(self, branch: Branch, step: Step) -> Resumed:
         """Go on in a live branch, at its end or before it."""
@@ -222,7 +152,7 @@ class Checkpoints:
             self.tree.touch(node)
         return Resumed(branch, tier="live")
 
-    def _fetch(self, sequence: Sequence, place: _Place, notices: list[str]) -> Resumed | None:
+    def _fetch(self, sequence: Sequence, place: Place, notices: list[str]) -> Resumed | None:
         """Load a checkpoint from disk; None when it is not there after all."""
         assert self.disk is not None
         assert place.on_disk is not None
@@ -350,7 +280,7 @@ class Checkpoints:
         known = self.tree.at(end.key)
         if known is not None:
             self.tree.touch(known)
-            if self._has_state(known):
+            if self.lookup.has_state(known):
                 return 0
             state = self._end_state(branch, settled)
             self.tree.complete(known, state)
@@ -397,7 +327,7 @@ class Checkpoints:
                 node = self.tree.at(step.key)
                 if node is not None:
                     return index, node
-                if step.boundary is not None and self._stands_on_disk(step.key):
+                if step.boundary is not None and self.lookup.stands_on_disk(step.key):
                     return index, None
         return 0, None
 
@@ -410,17 +340,3 @@ class Checkpoints:
         whole = self.can_cut and self.context.cut(branch.sequence, branch.next_position)
         if not whole:
             self.branches.drop(branch)
-
-
-def _common_tokens(branch: Branch, sequence: Sequence) -> int:
-    """Tokens that a branch and a sequence share from the start on.
-
-    Up to the last step of equal content there is nothing to compare.
-    """
-    steps = sequence.steps
-    start = next((each.stop for each in reversed(steps) if branch.find(each.content)), 0)
-    mine, theirs = (
-        Sequence(tuple(each.span for each in some if each.start >= start))
-        for some in (branch.steps, steps)
-    )
-    return start + common_prefix(mine, theirs)

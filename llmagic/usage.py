@@ -1,0 +1,80 @@
+"""What a turn cost and what was reused: the dictionary of DESIGN, "Contracts"."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmagic.engine.engine import Outcome
+from llmagic.sequence import Sequence
+from llmagic.settings import Sampling
+from llmagic.turns import turn_id
+
+VERSION = 1
+
+
+def usage(
+    wanted: Sequence, sampling: Sampling, outcome: Outcome, *, stop: str, model: str
+) -> dict[str, Any]:
+    """Usage of an evaluated turn, complete also when it failed; times in ms.
+
+    Parameters
+    ----------
+    wanted : Sequence
+        Everything before the reply.
+    sampling : Sampling
+    outcome : Outcome
+        What the engine did.
+    stop : str
+        Why the reply ended.
+    model : str
+        Its name.
+    """
+    resumed, work, generated = outcome.resumed, outcome.work, outcome.generated
+    tokens = tuple(generated.tokens) if generated is not None else ()
+    return {
+        "version": VERSION,
+        "turn": turn_id(wanted, sampling, tokens),
+        "model": model,
+        "prompt": {"tokens": wanted.n_tokens, "images": wanted.n_images},
+        "restored": {
+            "tokens": resumed.tokens if resumed else 0,
+            "images": resumed.images if resumed else 0,
+            "tier": resumed.tier if resumed else "none",
+            "ms": _ms(resumed.seconds) if resumed else 0.0,
+            "bytes": resumed.n_bytes if resumed else 0,
+        },
+        "evaluated": {
+            "tokens": work.evaluated.count if work else 0,
+            "images": work.evaluated_images if work else 0,
+            "ms": _ms(work.evaluated.seconds) if work else 0.0,
+        },
+        "encoded": {
+            "images": work.encoded.count if work else 0,
+            "ms": _ms(work.encoded.seconds) if work else 0.0,
+        },
+        "generated": {
+            "tokens": len(tokens),
+            "ms": _ms(work.generated.seconds) if work else 0.0,
+            "stop": stop,
+        },
+        "saved": {
+            "bytes": work.saved.count if work else 0,
+            "ms": _ms(work.saved.seconds) if work else 0.0,
+        },
+        "exact": outcome.exact,
+    }
+
+
+def replayed(
+    wanted: Sequence, sampling: Sampling, tokens: tuple[int, ...], *, tier: str, model: str
+) -> dict[str, Any]:
+    """Usage of a turn whose reply was found in a tier: nothing was evaluated."""
+    found = usage(wanted, sampling, Outcome(), stop="replayed", model=model)
+    found["turn"] = turn_id(wanted, sampling, tokens)
+    found["restored"].update(tokens=wanted.n_tokens, images=wanted.n_images, tier=tier)
+    found["generated"]["tokens"] = len(tokens)
+    return found
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
