@@ -12,6 +12,7 @@ from llmagic.prompt.thought import Reasoned, reasoned, thought_field
 
 # Supplementary Private Use Area A: no tokenizer, template or font in use gives them a meaning.
 _FIRST, _LAST = 0xF0000, 0xFFFFD
+_RESERVED = re.compile(f"[{chr(_FIRST)}-{chr(_LAST)}]")
 
 
 @dataclass(frozen=True)
@@ -133,10 +134,13 @@ class Masked:
                 unused = split.characters
             for character in unused:
                 del slots[character]
-        cuts = re.split(f"([{re.escape(''.join(slots))}])", text) if slots else [text]
-        found = cuts[1::2]
-        _check(found, slots)
-        return list(zip(cuts[::2], [*(slots[c] for c in found), None], strict=True))
+        # One pass over a range: a class of all slots makes a long conversation's cost its square.
+        matches = [match for match in _RESERVED.finditer(text) if match[0] in slots]
+        _check([match[0] for match in matches], slots)
+        starts = [0, *(match.end() for match in matches)]
+        stops = [*(match.start() for match in matches), len(text)]
+        markup = (text[start:stop] for start, stop in zip(starts, stops, strict=True))
+        return list(zip(markup, [*(slots[match[0]] for match in matches), None], strict=True))
 
     def _message(self, number: int, message: Message, fold: bool) -> dict[str, object]:
         masked: dict[str, object] = {"role": message.role}
