@@ -12,6 +12,8 @@ from pathlib import Path
 from llmagic.errors import LLMagicError
 from llmagic.events import Event, Notice, progress
 
+Tell = Callable[[Event], None]
+
 NOT_WELL = 1
 CANNOT = 2
 INTERRUPTED = 130
@@ -28,10 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments : sequence of str, optional
         What follows the program's name; by default that of this process.
     """
-    parsed = _parser().parse_args(arguments)
+    terminal = _Terminal()
+    parsed = _parser(terminal.tell).parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = parsed.run
     try:
-        return run(parsed)
+        with terminal:
+            return run(parsed)
     except LLMagicError as error:
         print(f"llmagic {parsed.command}: {error}", file=sys.stderr)
         return CANNOT
@@ -40,15 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(tell: Tell) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="llmagic", description="Tools around %%llm cells.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_check(commands)
+    _add_check(commands, tell)
     _add_cache(commands)
+    _add_models(commands, tell)
+    _add_doctor(commands)
     return parser
 
 
-def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser], tell: Tell) -> None:
     parser = commands.add_parser(
         "check",
         help="is restoring exact for a model?",
@@ -64,10 +70,10 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--tokens", type=_positive, default=256, help="tokens of each (256)")
     parser.add_argument("--image-tokens", type=_positive, default=0, help="most for one image")
     parser.add_argument("--threads", type=_positive, default=0, help="all physical cores")
-    parser.set_defaults(run=_check)
+    parser.set_defaults(run=lambda parsed: _check(parsed, tell))
 
 
-def _check(parsed: argparse.Namespace) -> int:
+def _check(parsed: argparse.Namespace, tell: Tell) -> int:
     # llama.cpp loads only for those who need it.
     from llmagic.catalog import resolve
     from llmagic.engine.check import Effort, check
@@ -76,8 +82,7 @@ def _check(parsed: argparse.Namespace) -> int:
     loading = Loading(kv_type=parsed.kv, image_tokens=parsed.image_tokens, n_threads=parsed.threads)
     effort = Effort(parsed.rounds, parsed.tokens)
     projector = False if parsed.no_projector else parsed.projector
-    with _Terminal() as terminal:
-        files = resolve(parsed.model, projector=projector, tell=terminal.tell)
+    files = resolve(parsed.model, projector=projector, tell=tell)
     report = check(files.model, files.projector, loading, effort)
     print(json.dumps(report, indent=2))
     return 0 if report["exact"] else NOT_WELL
@@ -117,6 +122,21 @@ def _add_cache(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     summary = "what is kept on disk: list it, verify it, make it less"
     add(commands.add_parser("cache", help=summary, description=summary))
+
+
+def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser], tell: Tell) -> None:
+    from llmagic.catalog.commands import add
+
+    summary = "the models on disk, and whether they fit; get models, name them"
+    add(commands.add_parser("models", help=summary, description=summary), tell)
+
+
+def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from llmagic.doctor.report import add
+
+    summary = "what works on this machine, and the command that mends what does not"
+    description = f"{summary}. Status 0: no problem; 1: at least one."
+    add(commands.add_parser("doctor", help=summary, description=description))
 
 
 def _positive(text: str) -> int:

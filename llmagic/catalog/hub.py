@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,16 @@ class _Listing:
     names: tuple[str, ...]
     commit: str
     folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Revision:
+    """What was downloaded of one revision: its folder, and the GGUF files in it."""
+
+    repo: str
+    commit: str
+    folder: Path
+    names: tuple[str, ...]
 
 
 class Hub:
@@ -113,42 +123,53 @@ class Hub:
 
     def _cached(self, repo: str, why: str, tell: _Tell) -> _Listing:
         """What the cache has of a repository: its newest revision with a model in it."""
-        for listing in self._revisions(repo):
-            if any(is_model(name) for name in listing.names):
+        for each in self._revisions():
+            if each.repo == repo:
                 tell(Notice(f"the hub cannot be used ({why}): {repo} is taken from its cache."))
-                return listing
+                return _Listing(each.names, each.commit, each.folder)
         raise HubError(
             f"{repo!r} is not in the hub's cache, and the hub cannot be used: {why}. Check the "
             "connection, HF_ENDPOINT and HF_HUB_OFFLINE, or give the path of a file."
         )
 
-    def _revisions(self, repo: str) -> list[_Listing]:
+    def cached(self) -> Iterator[tuple[str, Path, tuple[str, ...]]]:
+        """Each repository in the cache with a model: its name, the newest folder, its GGUFs."""
+        seen = set()
+        for each in self._revisions():
+            if each.repo not in seen:
+                seen.add(each.repo)
+                yield each.repo, each.folder, each.names
+
+    def _revisions(self) -> list[_Revision]:
+        """Every downloaded revision that has a model in it, the newest first."""
         from huggingface_hub import scan_cache_dir
         from huggingface_hub.errors import CacheNotFound
 
         try:
-            found = scan_cache_dir(self._cache).repos
+            repos = scan_cache_dir(self._cache).repos
         except CacheNotFound:
             return []
-        revisions = [
-            revision
-            for each in found
-            if each.repo_type == "model" and each.repo_id == repo
+        found = [
+            (revision.last_modified, each.repo_id, revision)
+            for each in repos
+            if each.repo_type == "model"
             for revision in each.revisions
         ]
-        revisions.sort(key=lambda revision: -revision.last_modified)
-        return [
-            _Listing(
+        found.sort(key=lambda each: -each[0])
+        revisions = [
+            _Revision(
+                repo,
+                revision.commit_hash,
+                revision.snapshot_path,
                 tuple(
-                    str(file.file_path.relative_to(each.snapshot_path).as_posix())
-                    for file in each.files
+                    file.file_path.relative_to(revision.snapshot_path).as_posix()
+                    for file in revision.files
                     if is_gguf(file.file_name)
                 ),
-                each.commit_hash,
-                each.snapshot_path,
             )
-            for each in revisions
+            for _, repo, revision in found
         ]
+        return [each for each in revisions if any(map(is_model, each.names))]
 
     # Getting them -----------------------------------------------------------------------------
 

@@ -99,7 +99,8 @@ def _resolve(
         return _resolve(target, wants_projector, tell, hub)
     if (kept := _kept(name)) is not None:
         return _local(kept, wants_projector)
-    if is_gguf(name) or name.startswith(("/", ".", "~")):
+    # `user/repo:file.gguf` is a file of a repository, `user/file.gguf` a path.
+    if name.startswith(("/", ".", "~")) or (is_gguf(name) and ":" not in name):
         return _local(path, wants_projector)  # whoever reads it says that it is missing
     if (found := _HUB_NAME.fullmatch(name)) is not None:
         files = hub.get(found["repo"], found["quant"] or "", wants_projector, tell)

@@ -6,6 +6,8 @@ import ctypes
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import llama_cpp.llama_cpp as llama
 import llama_cpp.mtmd_cpp as mtmd
@@ -84,4 +86,48 @@ def build() -> str:
     return f"{version()}, {features.decode()}"
 
 
-__all__ = ["LOG", "build", "libggml", "llama", "mtmd", "version"]
+@dataclass(frozen=True)
+class Device:
+    """Something llama.cpp can compute on; memory in bytes, free and in all.
+
+    `kind` is "cpu", "gpu", "igpu" (shares the main memory), "accel" or "meta".
+    """
+
+    name: str
+    description: str
+    kind: str
+    free: int
+    total: int
+
+
+_KINDS = ("cpu", "gpu", "igpu", "accel", "meta")
+
+
+def devices() -> list[Device]:
+    """The devices this build of llama.cpp knows (ggml-backend.h)."""
+    pointer, text, size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
+
+    def call(name: str, result: Any, *arguments: Any) -> Any:
+        function = getattr(libggml, f"ggml_backend_dev_{name}")
+        function.restype = result
+        return function(*arguments)
+
+    found = []
+    for index in range(call("count", size)):
+        device = pointer(call("get", pointer, size(index)))
+        free, total = size(0), size(0)
+        call("memory", None, device, ctypes.byref(free), ctypes.byref(total))
+        kind = call("type", ctypes.c_int, device)
+        found.append(
+            Device(
+                call("name", text, device).decode(),
+                call("description", text, device).decode("utf-8", "replace").strip(),
+                _KINDS[kind] if 0 <= kind < len(_KINDS) else "other",
+                free.value,
+                total.value,
+            )
+        )
+    return found
+
+
+__all__ = ["LOG", "Device", "build", "devices", "libggml", "llama", "mtmd", "version"]

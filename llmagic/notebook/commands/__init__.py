@@ -9,6 +9,7 @@ from llmagic.notebook.commands.command import Command
 from llmagic.notebook.commands.history import HISTORY
 from llmagic.notebook.commands.last import LAST
 from llmagic.notebook.commands.load import LOAD
+from llmagic.notebook.commands.models import MODELS
 from llmagic.notebook.commands.reset import RESET
 from llmagic.notebook.commands.status import STATUS
 from llmagic.notebook.commands.unload import UNLOAD
@@ -23,6 +24,7 @@ def _show_help(runtime: Runtime, _: argparse.Namespace) -> None:
 
 COMMANDS = (
     LOAD,
+    MODELS,
     STATUS,
     HISTORY,
     CHECKPOINTS,

@@ -1,0 +1,1 @@
+"""`llmagic doctor` on this machine, and on machines that lack something."""

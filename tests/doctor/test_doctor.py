@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmagic.cli import main
+from llmagic.doctor import packages, report
+from llmagic.doctor.finding import Finding, Status
+
+CHECKED = (
+    "python",
+    "packages",
+    "llama.cpp",
+    "threads",
+    "gpu",
+    "memory",
+    "jupyter",
+    "store",
+    "models",
+)
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Settings, models, store and Jupyter's folders of this test alone."""
+    monkeypatch.setenv("LLMAGIC_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("LLMAGIC_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(tmp_path / "config"))
+    for name in packages.EXTENSIONS:
+        install(tmp_path, name)
+    return tmp_path
+
+
+def install(folder: Path, extension: str) -> None:
+    about = folder / "jupyter" / "labextensions" / extension / "package.json"
+    about.parent.mkdir(parents=True)
+    about.write_text(json.dumps({"name": extension, "version": "9.9.9"}))
+
+
+def findings(capsys: pytest.CaptureFixture[str], status: int) -> dict[str, Any]:
+    assert main(["doctor", "--json"]) == status
+    about = json.loads(capsys.readouterr().out)
+    assert about["ok"] is (status == 0)
+    return {each["name"]: each for each in about["checks"]}
+
+
+def test_a_machine_on_which_all_works(capsys: pytest.CaptureFixture[str]) -> None:
+    found = findings(capsys, 0)
+    assert set(found) >= CHECKED | {"models"}
+    assert found["python"]["text"].startswith("3.")
+    assert "llama-cpp-python 0.3." in found["llama.cpp"]["text"]
+    assert "ipykernel" in found["jupyter"]["text"]
+    assert found["extension llmagic"]["text"] == "9.9.9, enabled"
+    assert found["models"]["mend"] == "llmagic models get USER/REPO"
+    assert all(each["mend"] for each in found.values() if each["status"] != "ok")
+
+
+def test_the_same_for_people(folders: Path) -> None:
+    command = [sys.executable, "-m", "llmagic.cli", "doctor"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "all is well"
+    assert "mend it: llmagic models get USER/REPO" in done.stdout
+
+
+def test_a_store_that_cannot_be_written(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folders / "file").write_text("no folder")
+    monkeypatch.setenv("LLMAGIC_STORE", str(folders / "file" / "store"))
+    store = findings(capsys, 1)["store"]
+    assert store["status"] == "problem"
+    assert str(folders / "file" / "store") in store["mend"]
+
+
+def test_an_extension_that_is_disabled(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = folders / "config" / "labconfig" / "page_config.json"
+    config.parent.mkdir(parents=True)
+    config.write_text(json.dumps({"disabledExtensions": {"llmagic": True, "anywidget": False}}))
+    found = findings(capsys, 1)
+    assert found["extension llmagic"]["mend"] == "jupyter labextension enable llmagic"
+    assert found["extension anywidget"]["status"] == "ok"
+
+
+def test_an_extension_that_is_not_installed(
+    folders: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(packages.EXTENSIONS, "not-there", ("a-package", "nothing is shown"))
+    found = findings(capsys, 1)["extension not-there"]
+    assert found["text"] == "not installed: nothing is shown"
+    assert found["mend"].endswith("pip install --force-reinstall --no-deps a-package")
+
+
+def test_a_package_that_is_missing_or_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = ["numpy>=999", "no-such-package>=1", "pillow>=1", 'never; python_version < "3"']
+    monkeypatch.setattr(packages.metadata, "requires", lambda _: needed)
+    found = list(packages.packages())
+    assert [each.status for each in found] == [Status.PROBLEM] * 2
+    assert "numpy>=999 is needed" in found[0].text
+    assert found[1].mend.endswith("pip install 'no-such-package>=1'")
+
+
+def test_llama_cpp_that_does_not_load(folders: Path) -> None:
+    broken = folders / "path" / "llama_cpp"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise OSError('libllama.so: no such file')")
+    environment = {**os.environ, "PYTHONPATH": f"{broken.parent}{os.pathsep}{os.getcwd()}"}
+    command = [sys.executable, "-m", "llmagic.cli", "doctor", "--json"]
+    done = subprocess.run(
+        command, env=environment, check=False, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1, done.stderr
+    found = {each["name"]: each for each in json.loads(done.stdout)["checks"]}
+    assert "libllama.so: no such file" in found["llama.cpp"]["text"]
+    assert "--no-binary llama-cpp-python" in found["llama.cpp"]["mend"]
+    assert found["store"]["status"] == "ok"
+
+
+def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Finding:
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr(report, "CHECKS", (broken,))
+    (found,) = report.examine()
+    assert found.status is Status.PROBLEM
+    assert "out of order" in found.text
