@@ -26,7 +26,7 @@ N_CELLS = 6
 
 
 def open_session(toy: Toy, folder: Path, **settings: object) -> Session:
-    return Session(toy.model, projector=toy.projector, store=folder, **settings)
+    return Session(toy.model, projector=toy.projector or False, store=folder, **settings)
 
 
 def picture_number(index: int) -> Image.Image:

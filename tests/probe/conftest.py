@@ -38,7 +38,7 @@ def open_session() -> Iterator[Opens]:
         def opened(toy: Toy, **loading: Any) -> Session:
             settings = Loading(**{"n_threads": 1, **loading})
             return stack.enter_context(
-                Session(toy.model, projector=toy.projector, loading=settings)
+                Session(toy.model, projector=toy.projector or False, loading=settings)
             )
 
         yield opened
@@ -52,6 +52,8 @@ def check(capsys: pytest.CaptureFixture[str]) -> Check:
         command = ["check", str(toy.model), "--threads", "1", *arguments]
         if toy.projector is not None:
             command += ["--projector", str(toy.projector)]
+        else:
+            command.append("--no-projector")
         status = cli.main(command)
         return status, json.loads(capsys.readouterr().out)
 

@@ -87,7 +87,8 @@ def test_a_model_without_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[st
     ("arguments", "said"),
     [
         (["nowhere.gguf"], "there is none"),
-        (["{folder}"], "is a folder"),
+        (["{empty}"], "has no .gguf file"),
+        (["{folder}"], "begins with"),
         (["{text}"], "begins with"),
         (["{toy}", "--kv", "q3_k"], "f16, q8_0, q4_0"),
         (["{toy}", "--projector", "{toy}"], "architecture 'llama'"),
@@ -98,7 +99,9 @@ def test_what_cannot_be_loaded(
 ) -> None:
     text = tmp_path / "text.gguf"
     text.write_text("not a model")
-    names = {"folder": tmp_path, "text": text, "toy": toy_named("llama").model}
+    (tmp_path / "empty").mkdir()
+    empty = tmp_path / "empty"
+    names = {"folder": tmp_path, "empty": empty, "text": text, "toy": toy_named("llama").model}
     status = cli.main(["check", *(each.format(**names) for each in arguments)])
     captured = capsys.readouterr()
     assert status == 2

@@ -22,7 +22,9 @@ def open_session() -> Iterator[Opens]:
             # With more threads than free cores, ggml's barriers spin: a hundred times slower.
             settings = Loading(**{"n_threads": 1, **loading})
             # No disk: it would make good what a fault takes from memory.
-            session = Session(toy.model, projector=toy.projector, loading=settings, store=False)
+            session = Session(
+                toy.model, projector=toy.projector or False, loading=settings, store=False
+            )
             return stack.enter_context(session)
 
         yield opened

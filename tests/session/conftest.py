@@ -34,7 +34,7 @@ def open_session() -> Iterator[Opens]:
         def opened(toy: Toy, **loading: Any) -> Session:
             # With more threads than free cores, ggml's barriers spin: a hundred times slower.
             settings = Loading(**{"n_threads": 1, **loading})
-            session = Session(toy.model, projector=toy.projector, loading=settings)
+            session = Session(toy.model, projector=toy.projector or False, loading=settings)
             return stack.enter_context(session)
 
         yield opened

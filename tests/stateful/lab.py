@@ -56,7 +56,8 @@ class Lab:
         loading = Loading(
             n_ctx=LIMIT, n_ctx_start=SMALL, n_threads=1, exact=self.exact, memory_budget=PLENTY
         )
-        return Session(self.toy.model, projector=self.toy.projector, loading=loading)
+        projector = self.toy.projector or False
+        return Session(self.toy.model, projector=projector, loading=loading)
 
     @property
     def layouts(self) -> list[Layout]:
