@@ -13,17 +13,7 @@ from llmagic.cli import main
 from llmagic.doctor import packages, report
 from llmagic.doctor.finding import Finding, Status
 
-CHECKED = (
-    "python",
-    "packages",
-    "llama.cpp",
-    "threads",
-    "gpu",
-    "memory",
-    "jupyter",
-    "store",
-    "models",
-)
+CHECKED = {"python", "packages", "llama.cpp", "threads", "gpu", "memory", "jupyter", "store"}
 
 
 @pytest.fixture(autouse=True)
