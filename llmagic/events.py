@@ -40,9 +40,10 @@ class Prefill:
 
 @dataclass(frozen=True)
 class Delta:
-    """More text of the reply."""
+    """More text of the reply; `thought` is what a model says to itself before it answers."""
 
     text: str
+    thought: bool = False
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from llmagic.prompt.tokens import sequence
 from llmagic.sequence import Sequence
 from llmagic.settings import Loading, Sampling
 from llmagic.store import DEFAULT_BUDGET, Store, root
-from llmagic.turns import Archive, Turn, turn_id
+from llmagic.turns import Answer, Archive, Turn, turn_id
 from llmagic.usage import replayed, usage
 
 __all__ = ["CHATML", "LAST", "Session", "Turn", "turn_id"]
@@ -228,7 +228,8 @@ class Session:
             tell = on_event or _quiet
             while self._warnings:
                 tell(Notice(self._warnings.popleft()))
-            wanted = self._sequence(system, parent, parts)
+            drawing = self._switched(drawing)
+            wanted = self._sequence(system, parent, parts, drawing.think)
             turn = self._replay(wanted, parent, system, parts, drawing, tell) if replay else None
             is_new = turn is None
             if turn is None:
@@ -292,14 +293,38 @@ class Session:
                 "expected an open session, and this one was closed. Load the model again."
             )
 
+    @property
+    def can_switch_thinking(self) -> bool:
+        """Whether the model's chat template has a switch for thinking."""
+        return bool(self._template.thinking_switches)
+
+    def _switched(self, drawing: Sampling) -> Sampling:
+        """The settings with a switch that is there.
+
+        Raises
+        ------
+        UsageError
+            There is none, and it was to be set.
+        """
+        if drawing.think is not None and not self.can_switch_thinking:
+            raise UsageError(
+                "expected a model whose chat template has a switch for thinking "
+                "(`enable_thinking`), and this one's has none. Ask without --think/--no-think."
+            )
+        if drawing.schema is not None and drawing.think is None and self.can_switch_thinking:
+            # The answer is all that has the form.
+            return replace(drawing, think=False)
+        return drawing
+
     def _sequence(
-        self, system: str | None, parent: Turn | None, parts: tuple[Part, ...]
+        self, system: str | None, parent: Turn | None, parts: tuple[Part, ...], think: bool | None
     ) -> Sequence:
         """What the model is to continue: everything up to the generation prompt."""
         messages = list(_messages(system, parent))
         messages.append(Message("user", parts))
         engine = self.engine
-        pieces = self._template.render(messages)
+        switches = () if think is None else self._template.thinking_switches
+        pieces = self._template.render(messages, variables=dict.fromkeys(switches, think))
         return sequence(pieces, engine.model.vocabulary, engine.projector, seed=engine.fingerprint)
 
     def _answer(
@@ -319,11 +344,12 @@ class Session:
             error.usage = usage(wanted, sampling, outcome, stop="interrupt", model=model.name)
             raise
         assert outcome.generated is not None
-        text, stop = outcome.generated.text, outcome.generated.stop
-        tokens = tuple(outcome.generated.tokens)
+        reached = outcome.generated
+        tokens = tuple(reached.tokens)
         reply = ReplyPart(model.vocabulary.spell(tokens), tokens)
-        cost = usage(wanted, sampling, outcome, stop=stop, model=model.name)
-        return Turn(cost["turn"], parent, system, parts, reply, text, sampling, stop, cost)
+        answer = Answer(reply, reached.text, reached.stop, reached.thought)
+        cost = usage(wanted, sampling, outcome, stop=answer.stop, model=model.name)
+        return _turn(cost, parent, system, parts, sampling, answer)
 
     def _replay(
         self,
@@ -338,11 +364,13 @@ class Session:
         found = self.archive.answer(wanted, sampling)
         if found is None:
             return None
-        (reply, text, stop), tier = found
+        answer, tier = found
         name = self.engine.model.name
-        cost = replayed(wanted, sampling, reply.tokens, tier=tier, model=name)
-        tell(Delta(text))
-        return Turn(cost["turn"], parent, system, parts, reply, text, sampling, stop, cost)
+        cost = replayed(wanted, sampling, answer.reply.tokens, tier=tier, model=name)
+        if answer.thought:
+            tell(Delta(answer.thought, thought=True))
+        tell(Delta(answer.text))
+        return _turn(cost, parent, system, parts, sampling, answer)
 
     def kept(self, turn: Turn) -> dict[str, Any]:
         """Where the state of a turn is, and what a question after it would not have to evaluate.
@@ -356,8 +384,9 @@ class Session:
         """
         with self._lock:
             self._check_open()
-            before = self._sequence(turn.system, turn.parent, turn.parts)
-            next_one = self._sequence(turn.system, turn, (TextPart("?"),))
+            think = turn.sampling.think
+            before = self._sequence(turn.system, turn.parent, turn.parts, think)
+            next_one = self._sequence(turn.system, turn, (TextPart("?"),), think)
             return inventory.of_turn(turn, before, next_one, self.engine.checkpoints, self.store)
 
     def status(self) -> dict[str, Any]:
@@ -388,6 +417,28 @@ def _parts(prompt: str | Iterable[Part], images: Iterable[object]) -> tuple[Part
     if not any(isinstance(part, ImagePart) or part.text.strip() for part in parts):
         raise UsageError("expected a prompt, and the text is empty. Write something to ask.")
     return parts
+
+
+def _turn(
+    cost: dict[str, Any],
+    parent: Turn | None,
+    system: str | None,
+    parts: tuple[Part, ...],
+    sampling: Sampling,
+    answer: Answer,
+) -> Turn:
+    return Turn(
+        cost["turn"],
+        parent,
+        system,
+        parts,
+        answer.reply,
+        answer.text,
+        sampling,
+        answer.stop,
+        cost,
+        thought=answer.thought,
+    )
 
 
 def _data(form: Schema, turn: Turn) -> Any:

@@ -92,6 +92,9 @@ class Sampling:
         Texts that end the reply; they are not part of it. A str is one text.
     schema : str or None
         JSON schema (JSON text) the reply is held to, token by token.
+    think : bool or None
+        Whether the model shall think before it answers, where its chat template has a switch;
+        None leaves it to the template.
 
     Raises
     ------
@@ -109,6 +112,7 @@ class Sampling:
     max_tokens: int = 512
     stop: tuple[str, ...] = ()
     schema: str | None = None
+    think: bool | None = None
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
@@ -131,6 +135,8 @@ class Sampling:
         object.__setattr__(self, "stop", tuple(stop))
         if not isinstance(self.schema, str | None):
             raise UsageError(f"expected a schema as JSON text, and got {self.schema!r}.")
+        if self.think not in (None, True, False):
+            raise UsageError(f"expected think to be True, False or None, and got {self.think!r}.")
 
     def document(self) -> dict[str, Any]:
         """The settings as JSON data, the same for the same draw.
@@ -146,7 +152,7 @@ class Sampling:
         }
 
 
-_ADDED = ("schema",)
+_ADDED = ("schema", "think")
 
 MAX_THREADS = 512
 """llama.cpp ends the process at more (ggml-cpu.c, GGML_MAX_N_THREADS)."""

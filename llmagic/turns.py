@@ -38,7 +38,7 @@ class Turn:
     reply : ReplyPart
         The tokens as they were generated, spelled out with control tokens for the template.
     text : str
-        The reply as a person reads it.
+        The reply as a person reads it; of a model that thinks, its answer.
     sampling : Sampling
     stop : str
         Why the reply ended: "end", "length" or "stop".
@@ -47,6 +47,8 @@ class Turn:
     data
         What a reply with a schema says: an instance of the type that was given as the schema,
         else JSON data. None without a schema, and after a reply of null.
+    thought : str
+        What the model said to itself before it answered; "" if nothing.
     """
 
     id: str
@@ -60,6 +62,7 @@ class Turn:
     stop: str
     usage: dict[str, Any] = field(repr=False, compare=False)
     data: Any = field(default=None, repr=False, compare=False)
+    thought: str = field(default="", repr=False)
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -96,6 +99,7 @@ class Answer(NamedTuple):
     reply: ReplyPart
     text: str
     stop: str
+    thought: str = ""
 
 
 class Archive:
@@ -132,7 +136,7 @@ class Archive:
     def put(self, before: Sequence, turn: Turn) -> None:
         """Keep a turn whose reply is complete."""
         key = asked_key(before, turn.sampling, self._fingerprint)
-        self._answers[key] = Answer(turn.reply, turn.text, turn.stop)
+        self._answers[key] = Answer(turn.reply, turn.text, turn.stop, turn.thought)
         self._turns[turn.id] = turn
         for kept in (self._answers, self._turns):
             while len(kept) > self._most:
@@ -205,6 +209,7 @@ class Archive:
             answer.stop,
             {},
             data,
+            answer.thought,
         )
         self._turns[turn] = found
         return found
@@ -278,6 +283,7 @@ def _to_json(turn: Turn) -> dict[str, Any]:
         ],
         "reply": {"tokens": list(turn.reply.tokens), "spelled": turn.reply.text},
         "text": turn.text,
+        "thought": turn.thought,
         "sampling": turn.sampling.document(),
         "stop": turn.stop,
     }
@@ -288,4 +294,9 @@ def _answer(document: dict[str, Any]) -> Answer:
         raise ValueError("another version")
     reply = document["reply"]
     tokens = tuple(int(token) for token in reply["tokens"])
-    return Answer(ReplyPart(str(reply["spelled"]), tokens), str(document["text"]), document["stop"])
+    return Answer(
+        ReplyPart(str(reply["spelled"]), tokens),
+        str(document["text"]),
+        document["stop"],
+        str(document.get("thought", "")),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from llmagic.checkpoint.payload import Layout, Payload
@@ -11,16 +12,24 @@ from llmagic.events import Delta
 from llmagic.model.grammar import Grammar
 from llmagic.model.loading import Vocabulary
 from llmagic.model.sampling import Sampler, TextStream
-from llmagic.sequence import Sequence
+from llmagic.prompt.thought import Reader, Thoughts
+from llmagic.sequence import Sequence, Text
 from llmagic.settings import Sampling
+
+LONGEST_OPENING = 16
+"""Tokens at the end of a generation prompt that may open a thought."""
 
 
 @dataclass
 class Generated:
-    """A reply: tokens, text, and why it ended ("end", "length", "stop", "interrupt")."""
+    """A reply: tokens, text, and why it ended ("end", "length", "stop", "interrupt").
+
+    `thought` is what the model said to itself before the `text` of its answer.
+    """
 
     tokens: list[int] = field(default_factory=list)
     text: str = ""
+    thought: str = ""
     stop: str = "interrupt"
 
 
@@ -34,8 +43,10 @@ class Decoder:
     sequence : Sequence
         What the branch holds.
     sampling : Sampling
+    thoughts : Thoughts
+        How the model writes its thoughts.
     grammar : Grammar, optional
-        What the reply is held to.
+        What the answer is held to.
     """
 
     def __init__(
@@ -44,12 +55,18 @@ class Decoder:
         vocabulary: Vocabulary,
         sequence: Sequence,
         sampling: Sampling,
+        thoughts: Thoughts,
         grammar: Grammar | None = None,
     ) -> None:
         self._work = work
         self._vocabulary = vocabulary
         self._sequence = sequence
         self._sampling = sampling
+        self._thoughts = thoughts
+        last = sequence.spans[-1]
+        ending = last.tokens[-LONGEST_OPENING:] if isinstance(last, Text) else ()
+        self._opened = thoughts.opened(vocabulary.spell(ending))
+        self._reader = Reader(thoughts, opened=self._opened)
         self._grammar = grammar
         self._back: tuple[int, Payload] | None = None
         # Characters of the text up to each reply token; None where it ends inside a character.
@@ -71,8 +88,9 @@ class Decoder:
             try:
                 stop = self._draw(sampler, stream, room)
             finally:
-                self._say(stream.finish())
+                self._say(self._reader.push(stream.finish()) + self._reader.finish())
                 work.generated.count = len(reply.tokens)
+            reply.thought, reply.text = self._thoughts.divide(stream.text, opened=self._opened)
             whole = not stream.stopped or self._drop_stop_text(stream)
         work.generated.count = len(reply.tokens)
         reply.stop = stop
@@ -94,11 +112,12 @@ class Decoder:
         for _ in range(min(self._sampling.max_tokens, room)):
             if self._grammar is not None and self._grammar.complete:
                 return "end"
-            token = sampler.sample(work.context)
+            # A form is that of the answer.
+            token = sampler.sample(work.context, free=self._reader.thinking)
             if self._vocabulary.ends_reply(token):
                 return "end"
             was_uncertain = stream.uncertain
-            self._say(stream.push(self._vocabulary.piece(token)))
+            self._say(self._reader.push(stream.push(self._shown(token))))
             if stream.stopped:
                 return "stop"
             if not stream.uncertain:
@@ -111,10 +130,22 @@ class Decoder:
             work.stop_if_interrupted()
         return "end" if self._grammar is not None and self._grammar.complete else "length"
 
-    def _say(self, text: str) -> None:
-        if text:
-            self.generated.text += text
-            self._work.tell(Delta(text))
+    def _say(self, pieces: Iterable[tuple[bool, str]]) -> None:
+        for thought, text in pieces:
+            if thought:
+                self.generated.thought += text
+            else:
+                self.generated.text += text
+            self._work.tell(Delta(text, thought))
+
+    def _shown(self, token: int) -> bytes:
+        """What a token adds to the text: control tokens nothing, unless they mark a thought."""
+        shown: bytes = self._vocabulary.piece(token)
+        if not shown and self._vocabulary.is_markup(token):
+            spelled = self._vocabulary.spell([token])
+            if self._thoughts.spells(spelled):
+                return spelled.encode()
+        return shown
 
     def _evaluate(self, token: int, index: int) -> None:
         work = self._work

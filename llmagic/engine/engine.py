@@ -24,6 +24,7 @@ from llmagic.model.grammar import Grammar, Grammars
 from llmagic.model.interrupt import InterruptFlag
 from llmagic.model.loading import Model
 from llmagic.model.vision import Projector
+from llmagic.prompt.thought import Thoughts
 from llmagic.sequence import Sequence
 from llmagic.settings import Loading, Sampling
 from llmagic.store import Store
@@ -136,6 +137,7 @@ class Engine:
             self.close()
             raise
         self._warned = False
+        self._thoughts = Thoughts(self.template or "")
         self._grammars = Grammars(self.model.vocabulary)
         layout = self.verdict.layout
         self.checkpoints = Checkpoints(
@@ -242,7 +244,9 @@ class Engine:
                 work = outcome.work = Work(self.checkpoints, resumed.branch, tell)
                 work.stop_if_interrupted()
                 outcome.exact = prefill(work, self.projector, sequence)
-                decoder = Decoder(work, self.model.vocabulary, sequence, sampling, grammar)
+                decoder = Decoder(
+                    work, self.model.vocabulary, sequence, sampling, self._thoughts, grammar
+                )
                 outcome.generated = decoder.generated
                 decoder.run(self._seed(sequence, sampling), room)
             except BaseException as error:

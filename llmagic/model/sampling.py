@@ -65,9 +65,12 @@ class Sampler:
             raise EvaluationError("llama.cpp could not make a sampler.")
         llama.llama_sampler_chain_add(self._chain, sampler)
 
-    def sample(self, context: Context) -> int:
-        """The next token, from the logits of the last evaluated one; it counts for penalties."""
-        if self._grammar is None:
+    def sample(self, context: Context, *, free: bool = False) -> int:
+        """The next token, from the logits of the last evaluated one; it counts for penalties.
+
+        `free`: it is not held to the grammar, and no part of its text.
+        """
+        if self._grammar is None or free:
             return int(llama.llama_sampler_sample(self._chain, context.pointer, -1))
         token = self._choose(context, self._grammar.allowed())
         self._grammar.accept(token)

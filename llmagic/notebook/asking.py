@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from llmagic.errors import Interrupted, ReplyError, UsageError
@@ -46,12 +47,15 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
                 screen.event(Notice(notice))
         count = None if above is None else conversation.count(above)
         place = conversation.place(request, system=given.system, above=count)
+        drawing = runtime.settings.sampling(given, _seed(runtime, given, request, text))
+        if given.think is None and not session.can_switch_thinking:
+            drawing = replace(drawing, think=None)  # the default is for models that can
         turn = session.ask(
             parts,
             after=place.after,
             system=place.system,
             schema=schema,
-            sampling=runtime.settings.sampling(given, _seed(runtime, given, request, text)),
+            sampling=drawing,
             replay=runtime.settings.replay and not given.resample,
             on_event=screen.event,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -23,7 +24,14 @@ class Answer:
     data: bool = False
 
 
-Block = Answer
+@dataclass(frozen=True)
+class Thought:
+    """What the model says to itself."""
+
+    text: str
+
+
+Block = Answer | Thought
 
 
 class Transcript:
@@ -42,13 +50,14 @@ class Transcript:
     def add(self, event: Event) -> bool:
         """Take in an event; False for one that says nothing about what the turn shows."""
         if isinstance(event, Delta):
-            self._say(Answer(event.text, self._data))
+            more = Thought(event.text) if event.thought else Answer(event.text, self._data)
+            self._say(more)
             return True
         return False
 
-    def _say(self, more: Answer) -> None:
+    def _say(self, more: Answer | Thought) -> None:
         last = self.blocks[-1] if self.blocks else None
-        if isinstance(last, type(more)):
+        if last is not None and type(last) is type(more):
             self.blocks[-1] = replace(last, text=last.text + more.text)
         else:
             self.blocks.append(more)
@@ -56,19 +65,37 @@ class Transcript:
 
 def blocks_of(turn: Turn) -> list[Block]:
     """The blocks of a turn that is complete."""
-    return [Answer(turn.text, data=turn.sampling.schema is not None)]
+    thought = Thought(turn.thought)
+    answer = Answer(turn.text, data=turn.sampling.schema is not None)
+    return [block for block in (thought, answer) if block.text] or [answer]
 
 
 def plain(blocks: Iterable[Block]) -> str:
-    """As text: the answer as the model wrote it."""
-    return "\n\n".join(block.text for block in blocks)
+    """As text: the answer as the model wrote it, all else before it in lines that begin with >."""
+    texts = (quoted(block.text) if isinstance(block, Thought) else block.text for block in blocks)
+    return "\n\n".join(texts)
+
+
+def quoted(text: str) -> str:
+    """Text of which every line begins with >."""
+    return "\n".join(f"> {line}" if line else ">" for line in text.splitlines())
 
 
 def markdown(blocks: Sequence[Block]) -> str:
-    """As Markdown that shows all of it and does nothing else."""
-    return "\n\n".join(
-        _fenced(block.text) if block.data else harmless(block.text) for block in blocks
-    )
+    """As Markdown that shows all of it and does nothing else; thoughts are folded."""
+    last = blocks[-1] if blocks else None
+    return "\n\n".join(_markdown(block, under_way=block is last) for block in blocks)
+
+
+def _markdown(block: Block, *, under_way: bool) -> str:
+    if isinstance(block, Thought):
+        return folded("thinking …" if under_way else "thought", closed(harmless(block.text)))
+    return _fenced(block.text) if block.data else harmless(block.text)
+
+
+def folded(summary: str, body: str) -> str:
+    """Markdown that front ends show as its summary, to be unfolded; both are Markdown."""
+    return f"<details><summary>{html.escape(summary)}</summary>\n\n{body}\n\n</details>"
 
 
 def closed(text: str) -> str:

@@ -41,6 +41,11 @@ class Defaults(HasTraits):
     ).tag(config=True)
     max_tokens = Int(Sampling.max_tokens, min=1, help="most tokens in a reply").tag(config=True)
     stop = List(Unicode(), help="texts that end a reply").tag(config=True)
+    think = Bool(
+        Sampling.think,
+        allow_none=True,
+        help="think before answering, where the model has a switch for it; None: as it likes",
+    ).tag(config=True)
 
     n_ctx = Int(Loading.n_ctx, min=0, help="most tokens in the context; 0: the model's").tag(
         config=True
@@ -100,6 +105,7 @@ class Defaults(HasTraits):
             seed=seed,
             max_tokens=value("max_tokens"),
             stop=tuple(value("stop")),
+            think=value("think"),
         )
 
     def loading(self, given: Mapping[str, Any] = MappingProxyType({})) -> Loading:

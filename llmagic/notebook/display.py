@@ -250,6 +250,7 @@ class Terminal(Screen):
         self._stream = stream
         self._waiting = False
         self._kind, self._last = "", 0.0
+        self._printed = ""
 
     def _notice(self, text: str) -> None:
         self._clear()
@@ -265,9 +266,11 @@ class Terminal(Screen):
             self._waiting = True
 
     def _reply(self, event: Event) -> None:
-        if self._stream and isinstance(event, Delta):
+        if self._stream:
             self._clear()
-            print(printable(event.text), end="", flush=True)
+            text = plain(self._blocks)
+            print(printable(text[len(self._printed) :]), end="", flush=True)
+            self._printed = text
 
     def _clear(self) -> None:
         if self._waiting:
@@ -279,9 +282,8 @@ class Terminal(Screen):
     ) -> None:
         self._clear()
         # What is on the screen already is not printed again; the last line ends in any case.
-        shown = plain(self._blocks) if self._stream else ""
-        rest = plain(blocks) if not shown else ""
-        if (shown or rest) and not (shown or rest).endswith("\n"):
+        rest = "" if self._printed else plain(blocks)
+        if (self._printed or rest) and not (self._printed or rest).endswith("\n"):
             rest += "\n"
         if mark is not None:
             rest += f"[{mark}]\n"

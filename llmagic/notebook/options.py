@@ -181,6 +181,12 @@ _CELL = (
         help="form of the reply, its data is in .data: a variable (pydantic model, dataclass, "
         "TypedDict, dict), a file, or JSON text in quotes",
     ),
+    argument(
+        "--think",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="whether the model thinks before it answers, where its template has a switch",
+    ),
     argument("--resample", action="store_true", help="draw another reply (another seed)"),
     argument("--no-stream", action="store_true", help="show the reply when it is complete"),
     argument("--no-interpolate", action="store_true", help="leave {braces} as they are"),

@@ -19,9 +19,11 @@ class Reply(str):
         DESIGN C2's dictionary: tokens and images restored, evaluated, generated; ms, bytes.
     data
         What a reply with a schema says (`Turn.data`); None without one.
+    thought : str
+        What the model said to itself before it answered; "" if nothing.
     """
 
-    __slots__ = ("data", "turn", "usage")
+    __slots__ = ("data", "thought", "turn", "usage")
 
     def __new__(cls, turn: Turn, usage: dict[str, Any]) -> Reply:
         """Make the reply of `turn`."""
@@ -29,11 +31,13 @@ class Reply(str):
         self.turn = turn
         self.usage = usage
         self.data = turn.data
+        self.thought = turn.thought
         return self
 
     turn: Turn
     usage: dict[str, Any]
     data: object
+    thought: str
 
     def __reduce__(self) -> tuple[type[Reply], tuple[Turn, dict[str, Any]]]:
         return type(self), (self.turn, self.usage)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 import jinja2
-from jinja2 import nodes
+from jinja2 import meta, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -61,6 +61,11 @@ class Program:
         What `strftime_now` tells. It never moves: a date that changed with the clock would
         invalidate every checkpoint at midnight.
 
+    Attributes
+    ----------
+    variables : frozenset of str
+        Names it reads and does not set.
+
     Raises
     ------
     TemplateError
@@ -74,10 +79,12 @@ class Program:
             extensions=[_Generation, "jinja2.ext.loopcontrols"],
         )
         environment.filters["tojson"] = _tojson
+        self.variables = frozenset[str]()
         environment.globals["raise_exception"] = _raise_exception
         environment.globals["strftime_now"] = now.strftime
         try:
             self._template = environment.from_string(source)
+            self.variables = frozenset(meta.find_undeclared_variables(environment.parse(source)))
         except Exception as error:
             line = getattr(error, "lineno", None)
             where = f" (line {line} of the template)" if line else ""

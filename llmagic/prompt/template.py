@@ -78,6 +78,10 @@ class _Ending:
     whole: str | None
 
 
+SWITCHES = {"enable_thinking", "thinking"}
+"""Variables by which templates switch thoughts on and off: Qwen's, Granite's, DeepSeek's."""
+
+
 class ChatTemplate:
     """A chat template, ready to render conversations.
 
@@ -95,6 +99,11 @@ class ChatTemplate:
     ------
     TemplateError
         The source cannot be compiled.
+
+    Attributes
+    ----------
+    thinking_switches : tuple of str
+        Variables of it that switch thoughts on and off.
     """
 
     def __init__(
@@ -105,6 +114,7 @@ class ChatTemplate:
         self.eos = eos
         self.now = now or datetime.now()
         self._program = Program(source, self.now)
+        self.thinking_switches = tuple(sorted(SWITCHES & self._program.variables))
 
     def render(
         self,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -137,21 +138,30 @@ def output_scale(vocab: Vocabulary) -> list[float]:
     return scales
 
 
-def add_tokenizer(writer: GGUFWriter, *, add_bos: bool, pad_to: int = 0) -> None:
-    """Write the vocabulary, the special tokens and the ChatML template into a GGUF's metadata.
+def add_tokenizer(
+    writer: GGUFWriter,
+    *,
+    add_bos: bool,
+    pad_to: int = 0,
+    more: Mapping[str, TokenType] | None = None,
+    template: str | None = None,
+) -> None:
+    """Write the vocabulary, the special tokens and the chat template into a GGUF's metadata.
 
-    With `add_bos` the template begins with the BOS token too, as Gemma's does. `pad_to` tokens at
-    least: those added are unused.
+    The template is ChatML unless another is given. With `add_bos` ChatML begins with the BOS token
+    too, as Gemma's does. `more` tokens follow the control tokens. `pad_to` tokens at least: those
+    added are unused.
     """
     vocab = vocabulary()
-    padding = range(len(vocab.tokens), pad_to)
+    more = more or {}
+    padding = range(len(vocab.tokens) + len(more), pad_to)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list([*vocab.tokens, *(f"[unused{index}]" for index in padding)])
-    writer.add_token_types([*vocab.types, *(UNUSED for _ in padding)])
+    writer.add_token_list([*vocab.tokens, *more, *(f"[unused{index}]" for index in padding)])
+    writer.add_token_types([*vocab.types, *more.values(), *(UNUSED for _ in padding)])
     writer.add_token_merges(list(vocab.merges))
     writer.add_bos_token_id(vocab.id(BOS))
     writer.add_eos_token_id(vocab.id(IM_END))
     writer.add_pad_token_id(vocab.id(END_OF_TEXT))
     writer.add_add_bos_token(add_bos)
-    writer.add_chat_template(("{{ bos_token }}" if add_bos else "") + CHATML)
+    writer.add_chat_template(template or ("{{ bos_token }}" if add_bos else "") + CHATML)
