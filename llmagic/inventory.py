@@ -2,54 +2,131 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
-from llmagic.checkpoint.checkpoints import Checkpoints
 from llmagic.engine.engine import Engine
-from llmagic.sequence import Boundary, Sequence, Text
+from llmagic.sequence import Boundary, Sequence, Step, Text
 from llmagic.store import Kind, Store
 from llmagic.turns import Turn
 
+MOST = 4096
+"""Turns whose steps are remembered, so that they are not rendered and tokenised each time."""
 
-def of_turn(
-    turn: Turn, before: Sequence, next_one: Sequence, checkpoints: Checkpoints, store: Store | None
-) -> dict[str, Any]:
-    """Where the state of a turn is (tokens, bytes), and what the next question would restore.
+
+class Kept:
+    """The checkpoints of turns in every tier.
 
     Parameters
     ----------
-    turn : Turn
-    before : Sequence
-        Everything before its reply.
-    next_one : Sequence
-        Any question that follows it.
-    checkpoints : Checkpoints
+    engine : Engine
     store : Store or None
+    before : callable
+        The sequence that a turn's reply continues.
     """
-    reply = Text(turn.tokens, reply=True, boundary=Boundary.REPLY)
-    replies = [step.stop for step in before.steps if step.boundary is Boundary.REPLY]
-    start = max(replies, default=0)
-    steps = tuple(step for step in before.extended([reply]).steps if step.start >= start)
-    nodes = [checkpoints.tree.at(step.key) for step in steps]
-    headers = [
-        store.header(kind, step.key)
-        for step in steps
-        for kind in (Kind.CHECKPOINT, Kind.STATE)
-        if store is not None and step.boundary is not None
-    ]
-    branches = list(checkpoints.branches)
-    restored, tier = checkpoints.nearest(next_one)
-    return {
-        "tokens": sum(step.n_tokens for step in steps),
-        "live": sum(
-            step.n_tokens for step in steps if any(branch.find(step.key) for branch in branches)
-        ),
-        "memory": sum(node.payload.n_bytes for node in nodes if node is not None),
-        "disk": sum(header.n_bytes for header in headers if header is not None),
-        "total": before.n_tokens + len(turn.tokens),
-        "restored": restored,
-        "tier": tier,
-    }
+
+    def __init__(
+        self, engine: Engine, store: Store | None, before: Callable[[Turn], Sequence]
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._before = before
+        self._steps: OrderedDict[str, tuple[Step, ...]] = OrderedDict()
+        self._sizes: dict[tuple[Kind, bytes], int] = {}
+
+    def of(self, turn: Turn) -> dict[str, int]:
+        """Tokens of a turn with its reply, `live` of them; bytes in `memory` and on `disk`."""
+        steps = self._own(turn)
+        checkpoints = self._engine.checkpoints
+        nodes = [checkpoints.tree.at(step.key) for step in steps]
+        branches = list(checkpoints.branches)
+        return {
+            "tokens": sum(step.n_tokens for step in steps),
+            "live": sum(
+                step.n_tokens for step in steps if any(each.find(step.key) for each in branches)
+            ),
+            "memory": sum(node.payload.n_bytes for node in nodes if node is not None),
+            "disk": sum(map(self._on_disk, steps)),
+        }
+
+    def pin(self, turn: Turn, pinned: bool) -> None:
+        """Keep the checkpoints of a turn in memory whatever the budget, or no longer."""
+        keys = {step.key for step in self._own(turn) if step.boundary is not None}
+        tree = self._engine.checkpoints.tree
+        tree.pinned = tree.pinned | keys if pinned else tree.pinned - keys
+
+    def forget(self, turn: Turn) -> int:
+        """Drop the checkpoints of a turn; returns the bytes that became free on disk.
+
+        What other turns stand on stays: the rows of a turn in the middle of a conversation.
+        """
+        steps = self._own(turn)
+        keys = {step.key for step in steps}
+        self.pin(turn, pinned=False)
+        checkpoints = self._engine.checkpoints
+        for branch in checkpoints.branches:
+            if any(branch.find(key) for key in keys):
+                checkpoints.branches.drop(branch)
+        for step in reversed(steps):
+            node = checkpoints.tree.at(step.key)
+            if node is not None and node.children == 0:
+                checkpoints.tree.remove(node)
+        return self._forget_files(steps)
+
+    def _forget_files(self, steps: tuple[Step, ...]) -> int:
+        if self._store is None:
+            return 0
+        self._store.flush(5.0)
+        headers = {
+            record.name: self._store.header(Kind.CHECKPOINT, record.name)
+            for record in self._store.records(Kind.CHECKPOINT)
+        }
+        parents = {name: each.parent for name, each in headers.items() if each is not None}
+        free = 0
+        for step in reversed(steps):
+            if step.key in parents.values():
+                continue
+            for kind in (Kind.STATE, Kind.CHECKPOINT):
+                header = self._store.header(kind, step.key)
+                if header is not None and self._store.remove(kind, step.key):
+                    free += header.n_bytes
+            parents.pop(step.key, None)
+        self._sizes.clear()
+        return free
+
+    def _own(self, turn: Turn) -> tuple[Step, ...]:
+        """How a turn is evaluated: what follows the reply above it. A turn's id is its content."""
+        steps = self._steps.get(turn.id)
+        if steps is None:
+            before = self._before(turn)
+            reply = Text(turn.tokens, reply=True, boundary=Boundary.REPLY)
+            replies = [step.stop for step in before.steps if step.boundary is Boundary.REPLY]
+            start = max(replies, default=0)
+            every = before.extended([reply]).steps
+            steps = tuple(step.bare() for step in every if step.start >= start)
+            self._steps[turn.id] = steps
+            while len(self._steps) > MOST:
+                self._steps.popitem(last=False)
+        else:
+            self._steps.move_to_end(turn.id)
+        return steps
+
+    def _on_disk(self, step: Step) -> int:
+        """Bytes of the files at the end of a step; a file's size is read once."""
+        if self._store is None or step.boundary is None:
+            return 0
+        total = 0
+        for kind in (Kind.CHECKPOINT, Kind.STATE):
+            if not self._store.has(kind, step.key):
+                continue
+            size = self._sizes.get((kind, step.key))
+            if size is None:
+                header = self._store.header(kind, step.key)
+                size = header.n_bytes if header is not None else 0
+                self._sizes[kind, step.key] = size
+            total += size
+        return total
 
 
 def of_session(engine: Engine, store: Store | None) -> dict[str, Any]:

@@ -49,6 +49,9 @@ class Turn:
         else JSON data. None without a schema, and after a reply of null.
     thought : str
         What the model said to itself before it answered; "" if nothing.
+    after : str or None
+        Id of the turn above when it was drawn, "" without one; None where that is not known. A
+        `parent` of another id says that something else stands above it now.
     """
 
     id: str
@@ -63,6 +66,7 @@ class Turn:
     usage: dict[str, Any] = field(repr=False, compare=False)
     data: Any = field(default=None, repr=False, compare=False)
     thought: str = field(default="", repr=False)
+    after: str | None = field(default=None, repr=False, compare=False)
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -168,6 +172,15 @@ class Archive:
         self._answers[key] = found
         return found, "disk"
 
+    def forget(self, before: Sequence, turn: Turn) -> None:
+        """Drop a turn: it is neither replayed nor recalled any more."""
+        self._answers.pop(asked_key(before, turn.sampling, self._fingerprint), None)
+        self._turns.pop(turn.id, None)
+        self._sources.pop(turn.id, None)
+        if self._store is not None:
+            self._store.flush(5.0)
+            self._store.remove(Kind.TURN, self._name(turn.id))
+
     def name_source(self, turn: Turn, source: str) -> None:
         """Remember that a cell with this source gave this turn."""
         digest = _source_digest(source)
@@ -209,7 +222,8 @@ class Archive:
             answer.stop,
             {},
             data,
-            answer.thought,
+            thought=answer.thought,
+            after=after if isinstance(after := document.get("after"), str) else None,
         )
         self._turns[turn] = found
         return found
@@ -274,6 +288,7 @@ def _to_json(turn: Turn) -> dict[str, Any]:
     return {
         "version": VERSION,
         "turn": turn.id,
+        "after": turn.after,
         "system": turn.system,
         "parts": [
             {"image": part.picture.digest.hex()}

@@ -55,10 +55,16 @@ class Tree:
     budget : int
         Bytes. The least recently used go first: leaves whole, and of a checkpoint that others
         stand on its state alone, since they need its rows and not its state.
+
+    Attributes
+    ----------
+    pinned : frozenset of bytes
+        Keys of checkpoints that stay, even over the budget.
     """
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
+        self.pinned: frozenset[bytes] = frozenset()
         self.n_bytes = 0
         self._clock = 0
         self._nodes: dict[bytes, Node] = {}
@@ -139,10 +145,14 @@ class Tree:
                 (
                     node
                     for node in self._nodes.values()
-                    if node.children == 0 or node.payload.state is not None
+                    if (node.children == 0 or node.payload.state is not None)
+                    and node.key not in self.pinned
                 ),
                 key=lambda node: (node.used, node.stop),
+                default=None,
             )
+            if victim is None:
+                break  # all that is left is pinned
             if victim.children == 0:
                 self.remove(victim)
             else:

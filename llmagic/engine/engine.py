@@ -14,6 +14,7 @@ from llmagic.checkpoint.payload import Layout, has_state
 from llmagic.checkpoint.probe import Verdict
 from llmagic.checkpoint.verdicts import Record, recall
 from llmagic.engine.decode import Decoder, Generated
+from llmagic.engine.lengths import lengths
 from llmagic.engine.prefill import prefill
 from llmagic.engine.work import Listener, Work
 from llmagic.errors import ContextFullError, Interrupted, ModelError
@@ -227,9 +228,9 @@ class Engine:
         room = self.n_ctx_limit - sequence.n_tokens
         if room < 1:
             raise ContextFullError(
-                f"the prompt is {sequence.n_tokens:,} tokens long and the context holds "
-                f"{self.n_ctx_limit:,}. Shorten the conversation, or load the model with a larger "
-                "--ctx (n_ctx)."
+                f"the prompt is {sequence.n_tokens:,} tokens long ({lengths(sequence)}), and the "
+                f"context holds {self.n_ctx_limit:,}. Shorten what is longest, or load the model "
+                "with a larger --ctx (n_ctx)."
             )
         if not self.verdict.exact and not self._warned:
             self._warned = True

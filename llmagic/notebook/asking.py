@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmagic.errors import Interrupted, ReplyError, UsageError
 from llmagic.events import Notice
-from llmagic.notebook import display
+from llmagic.notebook import display, options
 from llmagic.notebook.blocks import blocks_of
 from llmagic.notebook.cell import parts_of, schema_from
+from llmagic.notebook.conversation import Entry, Place
+from llmagic.notebook.question import question
 from llmagic.notebook.reply import Reply
-from llmagic.notebook.request import Cell, Request
+from llmagic.notebook.request import Document, Request, current_request
 from llmagic.notebook.runtime import Runtime
+from llmagic.notebook.table import short
 from llmagic.notebook.takeover import follow
 
 if TYPE_CHECKING:
-    from llmagic.session import Turn
+    from llmagic.session import Session
 
 
 def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
@@ -29,24 +32,27 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
     if given.model is None:
         runtime.loaded.require()
     shell = runtime.shell
-    parts = parts_of(shell, text, given.image, expressions=not given.no_interpolate)
+    request, document = runtime.request(given.name)
+    parts = parts_of(
+        shell,
+        text,
+        given.image,
+        expressions=not given.no_interpolate,
+        base=runtime.folder(document),
+        attachments=runtime.attached(request, document),
+    )
     schema = None if given.schema is None else schema_from(shell, given.schema)
-    request, document = runtime.request()
-    screen = display.screen_for(shell, request, stream=not given.no_stream, data=schema is not None)
-    above = document.above(request.cell) if document is not None else None
+    screen = display.screen_for(
+        shell,
+        current_request(shell),
+        stream=not given.no_stream,
+        data=schema is not None,
+    )
+    metadata: dict[str, Any] = {}
     try:
         session = runtime.loaded.for_cell(given.model, shell.user_ns, screen.event)
-        # JupyterLab names the notebook in the kernel's environment.
-        session.name_notebook(
-            document.notebook if document is not None else os.environ.get("JPY_SESSION_NAME", "")
-        )
-        conversation = runtime.conversation
-        if document is not None and above is not None:
-            taken = follow(conversation, document, request, session, runtime.notebooks.turns)
-            for notice in taken.notices():
-                screen.event(Notice(notice))
-        count = None if above is None else conversation.count(above)
-        place = conversation.place(request, system=given.system, above=count)
+        place, stale = _place(runtime, session, request, document, given, screen)
+        metadata = _metadata(place, stale, request)
         drawing = runtime.settings.sampling(given, _seed(runtime, given, request, text))
         if given.think is None and not session.can_switch_thinking:
             drawing = replace(drawing, think=None)  # the default is for models that can
@@ -61,21 +67,60 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
         )
     except (Interrupted, ReplyError) as error:
         why = display.INTERRUPTED if isinstance(error, Interrupted) else display.FAILED
-        screen.stop(why, metadata=_metadata(runtime, error.usage, request, place.after, above))
+        screen.stop(why, metadata=_with_usage(metadata, error.usage))
         raise
     except BaseException:
         screen.stop(display.FAILED)
         raise
-    conversation.put(place, turn, request, system=given.system)
+    runtime.conversation.put(place, turn, request, system=given.system)
     if request.source is not None:
         session.name_source(turn, request.source)
     if given.resample:
-        conversation.drawn(request)
+        runtime.conversation.drawn(request)
     mark = display.cut(turn.stop, len(turn.tokens), turn.sampling.max_tokens)
-    metadata = _metadata(runtime, turn.usage, request, place.after, above)
-    screen.finish(blocks_of(turn), metadata, mark)
+    screen.finish(blocks_of(turn), _with_usage(metadata, turn.usage), mark)
     if given.out is not None:
         shell.user_ns[given.out] = Reply(turn, turn.usage)
+
+
+def _place(
+    runtime: Runtime,
+    session: Session,
+    request: Request,
+    document: Document | None,
+    given: argparse.Namespace,
+    screen: display.Screen,
+) -> tuple[Place, Sequence[Entry]]:
+    """Where the cell stands in its notebook, and which turns above it are stale."""
+    conversation = runtime.conversation
+    above = None
+    # JupyterLab names the notebook in the kernel's environment.
+    name = os.environ.get("JPY_SESSION_NAME", "") if document is None else document.notebook
+    session.name_notebook(name)
+    if document is not None:
+        taken = follow(conversation, document, request, session, runtime.notebooks.turns)
+        for notice in taken.notices():
+            screen.event(Notice(notice))
+        cells = document.above(request.cell)
+        above = None if cells is None else conversation.count(cells)
+    scope = options.scope_of(given)
+    place = conversation.place(request, system=given.system, above=above, scope=scope)
+    stale = conversation.stale_above(place, document.sources if document is not None else {})
+    if stale:
+        screen.event(Notice(_stale_line(stale)))
+    return place, stale
+
+
+def _stale_line(stale: Sequence[Entry]) -> str:
+    """One line that names the stale turns above a cell."""
+    named = [f'"{short(question(entry.turn), 30)}"' for entry in stale[:3]]
+    if len(stale) > 3:
+        named.append(f"{len(stale) - 3} more")
+    what = "a stale turn stands" if len(stale) == 1 else f"{len(stale)} stale turns stand"
+    return (
+        f"{what} above: {', '.join(named)}. Each counts as it ran last; run the cells again to "
+        "bring them up to date."
+    )
 
 
 def _seed(runtime: Runtime, given: argparse.Namespace, request: Request, text: str) -> int | None:
@@ -85,18 +130,19 @@ def _seed(runtime: Runtime, given: argparse.Namespace, request: Request, text: s
     return runtime.conversation.seed(request, text if seed is None else seed)
 
 
-def _metadata(
-    runtime: Runtime,
-    usage: Mapping[str, object] | None,
-    request: Request,
-    after: Turn | None,
-    above: Iterable[Cell] | None,
-) -> dict[str, object]:
-    """Output metadata of a reply (DESIGN C2)."""
-    place = {
-        "thread": "main",
-        "after": None if after is None else after.id,
+def _metadata(place: Place, stale: Sequence[Entry], request: Request) -> dict[str, Any]:
+    """What the output's metadata says beside the usage (DESIGN C2)."""
+    cells = dict.fromkeys(entry.request.cell for entry in stale if entry.request.cell)
+    metadata: dict[str, Any] = {
+        "thread": place.scope.thread,
+        "stale": list(cells),
+        "after": place.after.id if place.after is not None else None,
         "source": request.digest,
-        "stale": runtime.conversation.stale(above or ()),
     }
-    return {"llmagic": {**(usage or {}), **place}}
+    return metadata if place.scope.joins else {**metadata, "joins": False}
+
+
+def _with_usage(
+    metadata: Mapping[str, Any], usage: Mapping[str, object] | None
+) -> dict[str, object]:
+    return {"llmagic": {**(usage or {}), **metadata}}

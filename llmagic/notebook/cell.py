@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,19 @@ from llmagic.errors import UsageError
 from llmagic.notebook.display import notice
 
 if TYPE_CHECKING:
+    from llmagic.prompt.images import Picture
     from llmagic.prompt.parts import ImagePart, TextPart
     from llmagic.prompt.schema import Schema
 
 
 def parts_of(
-    shell: Any, text: str, images: Iterable[str], *, expressions: bool
+    shell: Any,
+    text: str,
+    images: Iterable[str],
+    *,
+    expressions: bool,
+    base: Path,
+    attachments: Mapping[str, bytes],
 ) -> tuple[TextPart | ImagePart, ...]:
     """The parts of a prompt: `images` first, then the text with what stands in it.
 
@@ -31,6 +38,10 @@ def parts_of(
         Names of variables, paths, URLs, data URIs.
     expressions : bool
         Whether {braces} are expressions.
+    base : Path
+        The folder of the notebook.
+    attachments : dict of str to bytes
+        The images that came with the cell and those above it.
 
     Raises
     ------
@@ -43,12 +54,18 @@ def parts_of(
     from llmagic.prompt.interpolation import interpolate
     from llmagic.prompt.parts import ImagePart
 
-    base = Path.cwd()
-    parts: list[TextPart | ImagePart] = [ImagePart(_image(shell, name, base)) for name in images]
+    parts: list[TextPart | ImagePart] = [
+        ImagePart(_image(shell, name, base, attachments)) for name in images
+    ]
     text = text.strip("\n").rstrip()
     if text:
         found = interpolate(
-            text, shell.user_ns, evaluate=shell.ev, base=base, expressions=expressions
+            text,
+            shell.user_ns,
+            evaluate=shell.ev,
+            base=base,
+            attachments=attachments,
+            expressions=expressions,
         )
         for warning in found.warnings:
             notice(warning)
@@ -91,9 +108,16 @@ def _value(shell: Any, expression: str) -> object:
         ) from error
 
 
-def _image(shell: Any, name: str, base: Path) -> Any:
+def _image(shell: Any, name: str, base: Path, attachments: Mapping[str, bytes]) -> Picture:
     from llmagic.prompt.images import open_reference, picture
 
-    if name.isidentifier() and name in shell.user_ns:
+    if not name.isidentifier():
+        return open_reference(name, base=base, attachments=attachments)
+    if name in shell.user_ns:
         return picture(shell.user_ns[name], base=base)
-    return open_reference(name, base=base, attachments={})
+    if not any((folder / name).exists() for folder in (base, Path.cwd())):
+        raise UsageError(
+            f"-a {name}: there is no variable of this name, and no file. Give a variable, a path, "
+            "a URL, or attachment:NAME."
+        )
+    return open_reference(name, base=base, attachments=attachments)

@@ -9,10 +9,38 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llmagic.notebook.request import Cell, Request
+from llmagic.notebook.versions import Versions
 
 if TYPE_CHECKING:
     from llmagic.prompt.parts import ReplyPart
     from llmagic.session import Turn
+
+MAIN = "main"
+"""The thread of a cell that names none."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which turns a cell sees, and whether those below see it.
+
+    Attributes
+    ----------
+    thread : str
+        Threads are conversations of their own: a turn sees those of its own thread only.
+    side : bool
+        It sees what stands above and does not join it.
+    fresh : bool
+        It sees no turn at all, and does not join either. The system prompt holds.
+    """
+
+    thread: str = MAIN
+    side: bool = False
+    fresh: bool = False
+
+    @property
+    def joins(self) -> bool:
+        """Whether what stands below in the thread sees it."""
+        return not (self.side or self.fresh)
 
 
 @dataclass(frozen=True)
@@ -20,12 +48,13 @@ class Entry:
     """One turn at its place in the notebook.
 
     `system` is the system prompt given with this very cell ("" takes it away), None if the one
-    above goes on. Every entry's `turn.parent` is the turn of the entry above it.
+    above goes on. Every entry's `turn.parent` is the turn above it that its scope lets it see.
     """
 
     turn: Turn
     request: Request
     system: str | None
+    scope: Scope = Scope()
 
 
 @dataclass(frozen=True)
@@ -36,6 +65,7 @@ class Place:
     stop: int
     after: Turn | None
     system: str | None
+    scope: Scope = Scope()
 
 
 class Conversation:
@@ -45,10 +75,24 @@ class Conversation:
     same cell again replaces its turn and sees what stood before it; a new cell is appended, and so
     is every execution of a cell without a name. One execution that asks more than once gives that
     many turns, one after the other.
+
+    Attributes
+    ----------
+    entries : list of Entry
+        All threads and sides, in the order of the cells.
+    versions : Versions
+        Every turn there was, also those that were replaced.
+    pinned : set of str
+        Ids of turns whose checkpoints stay in memory.
+    latest : Turn or None
+        The one that was asked last, wherever it stands.
     """
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
+        self.versions = Versions()
+        self.pinned: set[str] = set()
+        self.latest: Turn | None = None
         # Turns of cells that are no longer in the notebook; undoing that brings them back.
         self._gone: list[Entry] = []
         self.takes_over = True
@@ -70,6 +114,12 @@ class Conversation:
         yield from self._gone
         yield from self.entries
 
+    def threads(self) -> list[str]:
+        """Names of the threads, by where they begin."""
+        return list(dict.fromkeys(entry.scope.thread for entry in self.entries))
+
+    # --- where cells stand ---------------------------------------------------------------------
+
     def follow(self, cells: Iterable[Cell], taken_over: Mapping[str, Entry]) -> None:
         """Bring the turns into the order of the notebook; those of cells it lacks are put aside.
 
@@ -83,25 +133,28 @@ class Conversation:
         groups: dict[str | None, list[Entry]] = {}
         for entry in self.known():
             groups.setdefault(entry.request.cell, []).append(entry)
-        groups |= {cell: [entry] for cell, entry in taken_over.items() if cell not in groups}
+        for cell, entry in taken_over.items():
+            if cell not in groups:
+                groups[cell] = [entry]
+                self.versions.add(entry)
         ordered = [entry for cell in cells for entry in groups.pop(cell.id, ())]
         # A turn without a cell is nowhere in a notebook.
         self._gone = [entry for group in groups.values() for entry in group if entry.request.cell]
         self.entries.clear()
-        self._append(ordered, None)
+        self._append(ordered)
 
     def count(self, cells: Iterable[Cell]) -> int:
         """Turns that these cells have here."""
         ids = {cell.id for cell in cells}
         return sum(entry.request.cell in ids for entry in self.entries)
 
-    def stale(self, cells: Iterable[Cell]) -> list[str]:
-        """The ids of the cells that were edited since they gave the turns they have here."""
-        ran = {entry.request.cell: entry.request.source for entry in self.entries}
-        return [cell.id for cell in cells if ran.get(cell.id) not in (None, cell.source)]
-
     def place(
-        self, request: Request, *, system: str | None = None, above: int | None = None
+        self,
+        request: Request,
+        *,
+        system: str | None = None,
+        above: int | None = None,
+        scope: Scope = Scope(),
     ) -> Place:
         """Where the running cell stands.
 
@@ -113,27 +166,119 @@ class Conversation:
             The system prompt from this cell on; None keeps the one above.
         above : int, optional
             Turns above a cell that has none yet; by default it comes last.
+        scope : Scope
+            What it sees.
         """
         start, stop = self._span(request, above)
-        if system is None:
-            given = (entry.system for entry in reversed(self.entries[:start]))
-            system = next((text for text in given if text is not None), None)
-        return Place(start, stop, self.entries[start - 1].turn if start else None, system)
+        after, inherited = _end(self.entries[:start], scope)
+        return Place(start, stop, after, inherited if system is None else system, scope)
 
     def put(self, place: Place, turn: Turn, request: Request, *, system: str | None = None) -> None:
         """Store `turn` at its place; the turns below it now follow it."""
+        entry = Entry(turn, request, system, place.scope)
+        self.latest = turn
+        self.versions.add(entry)
         below = self.entries[place.stop :]
-        self.entries[place.start :] = [Entry(turn, request, system)]
+        self.entries[place.start :] = [entry]
         if request.cell is not None:
-            self._gone = [entry for entry in self._gone if entry.request.cell != request.cell]
-        self._append(below, place.system)
+            self._gone = [each for each in self._gone if each.request.cell != request.cell]
+        self._append(below)
 
-    def _append(self, entries: Iterable[Entry], inherited: str | None) -> None:
-        """Put turns after the last one; `inherited` is the system prompt there."""
+    def restore(self, cell: str, turn: str) -> Entry | None:
+        """Put an earlier turn of a cell back in its place.
+
+        Returns
+        -------
+        Entry or None
+            That turn, with the source that gave it; None if the cell never had it, or is gone.
+        """
+        entry = self.versions.of(cell).get(turn)
+        if entry is None or cell not in self:
+            return None
+        start, stop = self._span(replace(entry.request, execution=""), None)
+        below = self.entries[stop:]
+        del self.entries[start:]
+        self.versions.add(entry)
+        self._append([entry, *below])
+        return self.entries[start]
+
+    def remove(self, entries: Iterable[Entry]) -> None:
+        """Forget turns: they are neither in the conversation nor among the versions any more."""
+        ids = {entry.turn.id for entry in entries}
+        kept = [entry for entry in self.entries if entry.turn.id not in ids]
+        self._gone = [entry for entry in self._gone if entry.turn.id not in ids]
+        self.versions.remove(ids)
+        if self.latest is not None and self.latest.id in ids:
+            self.latest = None
+        self.entries.clear()
+        self._append(kept)
+
+    def _append(self, entries: Iterable[Entry]) -> None:
+        """Put turns after the last one."""
+        ends = {thread: _end(self.entries, Scope(thread)) for thread in self.threads()}
         for entry in entries:
-            inherited = inherited if entry.system is None else entry.system
-            moved = replace(entry.turn, parent=self.last, system=inherited)
+            scope = entry.scope
+            parent, system = ends.get(scope.thread, (None, None))
+            system = system if entry.system is None else entry.system
+            moved = replace(entry.turn, parent=None if scope.fresh else parent, system=system)
             self.entries.append(replace(entry, turn=moved))
+            if scope.joins:
+                ends[scope.thread] = moved, system
+
+    def _span(self, request: Request, above: int | None) -> tuple[int, int]:
+        """Entries that the next turn of `request` replaces; an empty range to insert."""
+        mine = [
+            index
+            for index, entry in enumerate(self.entries)
+            if request.cell is not None and entry.request.cell == request.cell
+        ]
+        if not mine:
+            at = len(self.entries) if above is None else above
+            return at, at
+        if self.entries[mine[-1]].request.execution == request.execution:
+            return mine[-1] + 1, mine[-1] + 1
+        return mine[0], mine[-1] + 1
+
+    # --- what is stale -------------------------------------------------------------------------
+
+    def stale(self, sources: Mapping[str, str]) -> list[str]:
+        """Why each entry is stale: "edited", "above", or "" for a fresh one.
+
+        A turn is stale if its cell was edited since it ran, if another turn stands above it than
+        when it ran, or if the one above it is stale.
+
+        Parameters
+        ----------
+        sources : dict of str to str
+            How cells read now, by id; a cell that is not named counts as unchanged.
+        """
+        reasons = []
+        stale: set[int] = set()
+        for entry in self.entries:
+            turn, parent = entry.turn, entry.turn.parent
+            now = sources.get(entry.request.cell or "")
+            moved = turn.after is not None and turn.after != (parent.id if parent else "")
+            if now is not None and entry.request.source not in (None, now):
+                reason = "edited"
+            else:
+                reason = "above" if moved or id(parent) in stale else ""
+            if reason:
+                stale.add(id(turn))
+            reasons.append(reason)
+        return reasons
+
+    def stale_above(self, place: Place, sources: Mapping[str, str]) -> list[Entry]:
+        """The stale turns that a cell at `place` sees."""
+        if place.scope.fresh:
+            return []
+        reasons = self.stale(sources)
+        return [
+            entry
+            for entry, reason in zip(self.entries[: place.start], reasons, strict=False)
+            if reason and entry.scope.joins and entry.scope.thread == place.scope.thread
+        ]
+
+    # --- another model, another draw -----------------------------------------------------------
 
     def use_model(self, model: Hashable, tokenize: Callable[[str], Iterable[int]]) -> None:
         """Let another model read the replies that stand there: as its own tokens.
@@ -160,8 +305,9 @@ class Conversation:
 
         entries = [translated(entry) for entry in self.entries]
         self._gone = [translated(entry) for entry in self._gone]
+        self.versions.change(translated)
         self.entries.clear()
-        self._append(entries, None)
+        self._append(entries)
 
     def seed(self, request: Request, base: object) -> int:
         """A seed for the next `--resample` of a cell, the same in every kernel.
@@ -191,21 +337,20 @@ class Conversation:
     def clear(self) -> None:
         """Forget all turns. From now on none is taken over: cells join when they are run."""
         self.takes_over = False
+        self.latest = None
         self.entries.clear()
+        self.versions.clear()
         self._gone.clear()
         self._replies.clear()
         self._draws.clear()
 
-    def _span(self, request: Request, above: int | None) -> tuple[int, int]:
-        """Entries that the next turn of `request` replaces; an empty range to insert."""
-        mine = [
-            index
-            for index, entry in enumerate(self.entries)
-            if request.cell is not None and entry.request.cell == request.cell
-        ]
-        if not mine:
-            at = len(self.entries) if above is None else above
-            return at, at
-        if self.entries[mine[-1]].request.execution == request.execution:
-            return mine[-1] + 1, mine[-1] + 1
-        return mine[0], mine[-1] + 1
+
+def _end(entries: Iterable[Entry], scope: Scope) -> tuple[Turn | None, str | None]:
+    """The last turn and the system prompt that a cell of this scope sees above it."""
+    turn: Turn | None = None
+    system: str | None = None
+    for entry in entries:
+        if entry.scope.joins and entry.scope.thread == scope.thread:
+            turn = entry.turn
+            system = system if entry.system is None else entry.system
+    return None if scope.fresh else turn, system

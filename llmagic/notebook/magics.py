@@ -7,16 +7,20 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
+from traitlets import TraitError
 
 from llmagic.errors import UsageError
-from llmagic.notebook import options, transforms
+from llmagic.notebook import display, options, panel, transforms
 from llmagic.notebook.asking import ask
 from llmagic.notebook.commands import COMMANDS, HELP_TEXT
 from llmagic.notebook.conversation import Conversation
 from llmagic.notebook.defaults import Defaults
+from llmagic.notebook.panel import Panel
 from llmagic.notebook.runtime import Runtime
 
 if TYPE_CHECKING:
+    from traitlets.config import Config
+
     from llmagic.session import Session
 
 
@@ -27,7 +31,21 @@ class LLMagic(Magics, Defaults):
     def __init__(self, shell: Any, **kwargs: Any) -> None:
         super().__init__(shell, **kwargs)
         self._runtime = Runtime(shell, self)
+        self.panel = Panel(self._runtime)
         self._commands = {command.name: command for command in COMMANDS}
+
+    def update_config(self, config: Config) -> None:
+        """Set what `%config LLMagic` gives.
+
+        Raises
+        ------
+        UsageError
+            A value is not of its kind, or out of its range; nothing else is changed.
+        """
+        try:
+            super().update_config(config)
+        except TraitError as error:
+            raise UsageError(f"%config LLMagic: {error}") from None
 
     @property
     def conversation(self) -> Conversation:
@@ -85,13 +103,22 @@ def _meant_as_command(word: str, rest: str, commands: Iterable[str]) -> bool:
 
 def load_ipython_extension(shell: Any) -> None:
     """Register the magics with `shell`."""
-    shell.register_magics(LLMagic(shell))
+    magics = LLMagic(shell)
+    shell.register_magics(magics)
     transforms.install(shell)
+    panel.install(shell, magics.panel)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """Free the model and take the magics away."""
     magics = shell.magics_manager.registry.pop(LLMagic.__name__)
+    panel.remove(shell, magics.panel)
+    if magics.session is not None:
+        turns = len(magics.conversation.entries)
+        display.notice(
+            f"the model is freed, and {turns} turn{'s' * (turns != 1)} of the conversation "
+            "forgotten; what is stored is replayed when the cells are run again."
+        )
     magics.close()
     shell.configurables.remove(magics)
     transforms.remove(shell)

@@ -34,6 +34,11 @@ class Notebooks:
                     break
         return self.current
 
+    def find(self, name: str) -> Conversation:
+        """The conversation of a notebook if it has one here, from now on the current one."""
+        self.current = self._all.get(name, self.current)
+        return self.current
+
     def _named(self, name: str) -> Conversation:
         if name not in self._all:
             self._all[name] = Conversation()

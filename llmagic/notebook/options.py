@@ -16,6 +16,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 from IPython.utils.text import DollarFormatter
 
 from llmagic.errors import UsageError
+from llmagic.notebook.conversation import MAIN, Scope
 
 _Magic = TypeVar("_Magic", bound=Callable[..., None])
 
@@ -114,6 +115,13 @@ def stop_text(text: str) -> str:
     return text.replace("\\n", "\n").replace("\\t", "\t")
 
 
+def name(text: str) -> str:
+    """An argparse type: a name of one line."""
+    if not text.strip() or not text.isprintable() or len(text) > 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of one line")
+    return text.strip()
+
+
 _CELL = (
     argument(
         "-m",
@@ -187,6 +195,21 @@ _CELL = (
         default=None,
         help="whether the model thinks before it answers, where its template has a switch",
     ),
+    argument(
+        "--thread",
+        type=name,
+        metavar="NAME",
+        help="take part in the conversation of this name instead of the notebook's main one",
+    ),
+    argument("--side", action="store_true", help="see the turns above, but do not join them"),
+    argument("--fresh", action="store_true", help="see no turn at all, and do not join them"),
+    argument(
+        "--as",
+        dest="name",
+        type=name,
+        metavar="NAME",
+        help="name of the turn where the front end names no cell: the same name again replaces it",
+    ),
     argument("--resample", action="store_true", help="draw another reply (another seed)"),
     argument("--no-stream", action="store_true", help="show the reply when it is complete"),
     argument("--no-interpolate", action="store_true", help="leave {braces} as they are"),
@@ -200,15 +223,18 @@ def cell_options(magic: _Magic) -> _Magic:
     return magic_arguments("%llm")(magic)
 
 
-def system_prompt(source: str) -> str | None:
-    """The system prompt that a `%%llm` cell gives; None if it gives none."""
+def options_of(source: str) -> argparse.Namespace:
+    """The options of a `%%llm` cell by its source; the defaults where they cannot be read."""
     line = re.match(r"\s*%%llm[ \t]+(.*)", source)
-    if line is None:
-        return None
     try:
-        return cast("str | None", parse(_cell_parser(), "%%llm", line[1]).system)
+        return parse(_cell_parser(), "%%llm", line[1] if line else "")
     except UsageError:
-        return None
+        return parse(_cell_parser(), "%%llm", "")
+
+
+def scope_of(given: argparse.Namespace) -> Scope:
+    """Which turns a cell with these options sees, and whether it joins them."""
+    return Scope(given.thread or MAIN, side=given.side, fresh=given.fresh)
 
 
 @cache

@@ -6,8 +6,10 @@ import hashlib
 import re
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from llmagic.notebook.attachments import Attachment, attachments_of
 
 VERSION = 1
 """Of the list of cells a front end may send (DESIGN C3)."""
@@ -45,7 +47,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Cell:
-    """One `%%llm` cell of a notebook.
+    """One `%%llm` cell of a notebook, or one with attachments.
 
     Attributes
     ----------
@@ -55,16 +57,19 @@ class Cell:
         The whole cell as it reads now.
     turn : str or None
         Id (hex) of the turn its output shows.
+    attachments : dict of str to Attachment
+        The images that came with it, by name.
     """
 
     id: str
     source: str
     turn: str | None
+    attachments: Mapping[str, Attachment] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
 class Document:
-    """A notebook as it was when the running cell was sent.
+    """A notebook as it was when the running cell was sent, or when it was saved last.
 
     Attributes
     ----------
@@ -72,10 +77,18 @@ class Document:
         Its path, or what else tells it from another one.
     cells : tuple of Cell
         In document order; their ids differ.
+    is_saved : bool
+        Whether it is the saved one, so that cells may read otherwise by now.
     """
 
     notebook: str
     cells: tuple[Cell, ...]
+    is_saved: bool = False
+
+    @property
+    def sources(self) -> Mapping[str, str]:
+        """How the cells read now, by id; empty where only what was saved is known."""
+        return {} if self.is_saved else {cell.id: cell.source for cell in self.cells}
 
     def above(self, cell: str | None) -> tuple[Cell, ...] | None:
         """The cells above this one; None when it is not among them."""
@@ -122,6 +135,12 @@ def current_document(shell: Any) -> Document | None:
     return _document(_checked(sent, Mapping, "an object"))
 
 
+def own_attachments(shell: Any) -> Mapping[str, Attachment]:
+    """The attachments in the running cell's own metadata, which front ends send by themselves."""
+    sent = _mapping(_mapping(_parent(shell).get("metadata")).get("llmagic"))
+    return attachments_of(sent.get("attachments"))
+
+
 def _document(sent: Mapping[str, object]) -> Document:
     version = sent.get("version")
     if type(version) is not int or version < VERSION:
@@ -149,11 +168,13 @@ def _cell(sent: object) -> Cell:
     turn = cell["turn"]
     if turn is not None and not re.fullmatch("[0-9a-f]{1,64}", _checked(turn, str, "a turn's id")):
         raise MalformedError(f"a turn's id was expected, and {reprlib.repr(turn)} came")
+    attachments = {}
     for name, attached in _checked(cell.get("attachments", {}), Mapping, "attachments").items():
         attached = _checked(attached, Mapping, f"an object for attachment {reprlib.repr(name)}")
         for key in ("mime", "sha256", *({"data"} & set(attached))):
             _checked(attached.get(key), str, f"a text as {key} of attachment {reprlib.repr(name)}")
-    return Cell(identity, source, turn)
+        attachments[name] = Attachment(attached["sha256"].lower(), attached.get("data"))
+    return Cell(identity, source, turn, attachments)
 
 
 def _checked(value: object, kind: type, what: str) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from llmagic.notebook import display
+from llmagic.notebook.attachments import Attached, Received
 from llmagic.notebook.conversation import Conversation
 from llmagic.notebook.defaults import Defaults
 from llmagic.notebook.loaded import Loaded
@@ -15,7 +18,9 @@ from llmagic.notebook.request import (
     Request,
     current_document,
     current_request,
+    own_attachments,
 )
+from llmagic.notebook.saved import Saved, saved_path
 
 if TYPE_CHECKING:
     from llmagic.session import Session
@@ -34,6 +39,9 @@ class Runtime:
     ----------
     notebooks : Notebooks
     loaded : Loaded
+    saved : Saved
+    received : Received
+        Attachments that front ends sent to this kernel.
     """
 
     def __init__(self, shell: Any, settings: Defaults) -> None:
@@ -41,6 +49,8 @@ class Runtime:
         self.settings = settings
         self.notebooks = Notebooks()
         self.loaded = Loaded(settings, self._read_by)
+        self.saved = Saved()
+        self.received = Received()
         self._told_malformed = False
 
     @property
@@ -48,9 +58,17 @@ class Runtime:
         """The turns of the notebook that ran last."""
         return self.notebooks.current
 
-    def request(self) -> tuple[Request, Document | None]:
-        """What is running, in which notebook; `conversation` is the one of that from now on."""
+    def request(self, name: str | None = None) -> tuple[Request, Document | None]:
+        """What is running, in which notebook; `conversation` is the one of that from now on.
+
+        Parameters
+        ----------
+        name : str, optional
+            Of the turn, where the front end names no cell.
+        """
         request = current_request(self.shell)
+        if request.cell is None and name is not None:
+            request = replace(request, cell=f"--as {name}")
         try:
             document = current_document(self.shell)
         except MalformedError as error:
@@ -62,7 +80,48 @@ class Runtime:
                     "taken by their ids."
                 )
         self.notebooks.choose(request, document)
+        named = current_request(self.shell).cell is not None
+        path = saved_path(self.shell) if document is None and named else None
+        if path is not None:
+            document = self.saved.document(path, self.conversation, request)
+        for cell in document.cells if document is not None else ():
+            self.received.take(cell.attachments)
         return request, document
+
+    def arrange(self) -> Document | None:
+        """The notebook around the running cell; its conversation is brought into its order."""
+        document = self.request()[1]
+        if document is not None:
+            self.conversation.follow(document.cells, {})
+        return document
+
+    def order(self) -> str:
+        """By what the turns of the running cell's notebook are ordered."""
+        request, document = self.request()
+        if document is not None:
+            return "saved notebook" if document.is_saved else "document"
+        return "execution" if request.cell is None else "cell ids"
+
+    def attached(self, request: Request, document: Document | None) -> Attached:
+        """The attachments that the running cell may name."""
+        own = own_attachments(self.shell)
+        cells = document.cells if document is not None else ()
+        upwards = [*((document and document.above(request.cell)) or cells)][::-1]
+        mine = [cell.attachments for cell in cells if cell.id == request.cell]
+        above = [cell.attachments for cell in upwards]
+        return Attached(self.received, *mine, own, *above)
+
+    def folder(self, document: Document | None) -> Path:
+        """Where relative paths start: the notebook's folder, else the working directory."""
+        path = saved_path(self.shell)
+        if path is None:
+            return Path.cwd()
+        if document is not None and not document.is_saved:
+            # Another notebook on the same kernel: only the first one's folder is known.
+            name = PurePosixPath(document.notebook).name
+            if name and name != path.name:
+                return Path.cwd()
+        return path.parent
 
     def show(self, formats: dict[str, str]) -> None:
         """Display something that is no reply."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from llmagic.notebook.conversation import Conversation, Entry
-from llmagic.notebook.options import system_prompt
+from llmagic.notebook.options import options_of, scope_of
 from llmagic.notebook.request import Cell, Document, Request
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def take_over(
         turn = session.recall(cell.turn, after=None, source=cell.source)
         if turn is not None:
             request = Request(cell.id, f"taken over: {cell.id}", cell.source)
-            taken.entries[cell.id] = Entry(turn, request, system_prompt(cell.source))
+            given = options_of(cell.source)
+            taken.entries[cell.id] = Entry(turn, request, given.system, scope_of(given))
             taken.stored += 1
         elif session.recall(cell.turn, after=None) is not None:
             taken.edited += 1
@@ -95,7 +96,8 @@ def follow(
 ) -> Taken:
     """Bring a conversation into the order of its notebook, with turns from elsewhere.
 
-    Only cells above the running one get such turns: the others are not asked for.
+    Only cells above the running one get such turns: the others are not asked for. Where the
+    running cell is not in the notebook (a console, one that was not saved yet), none do.
     """
     taken = Taken()
     if conversation.takes_over:

@@ -8,6 +8,7 @@ Rules
 - Everything else in braces stays as it was typed. A name that is not defined gives a warning.
 - ``{{`` is a brace, and so is the ``}}`` that closes it; so is a ``}}`` where nothing is open.
   In ``{"a": {"b": 1}}`` each brace closes one that was opened single, and nothing changes.
+- In a fenced code block every brace is code, but for a field alone on its line: ``{In[3]}``.
 - ``![alt](target)`` outside of code is an image in its place. Fields in the target are replaced.
 - What was substituted is never looked at again.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import builtins
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,15 +28,17 @@ from llmagic.errors import ImageError, PromptError
 from llmagic.prompt.fields import Field, field_at
 from llmagic.prompt.foreign import is_named
 from llmagic.prompt.images import is_image_like, open_reference, picture
-from llmagic.prompt.markdown import ImageMark, image_marks, plain_target
+from llmagic.prompt.markdown import ImageMark, fences, image_marks, plain_target
 from llmagic.prompt.parts import ImagePart, TextPart
 from llmagic.prompt.pixels import Picture
 from llmagic.prompt.references import shown
+from llmagic.prompt.tables import markdown_table
 
 _MAX_NAMES = 10
-"""Names warned about one by one."""
+"""Names that a warning spells out."""
 
 _MARKUP = re.compile(r"[{}]|!\[")
+_FIRST = re.compile(r"^[ \t>]*+(\{)", re.MULTILINE)
 _IMAGES_ONLY = re.compile(r"!\[")
 _CONVERSIONS: Mapping[str, Callable[[object], str]] = {"r": repr, "s": str, "a": ascii}
 _SPEC_FIELD = re.compile(r"\{[^{}]*\}")
@@ -81,7 +85,7 @@ def interpolate(
     ImageError
         When an image cannot be read.
     """
-    run = _Run(namespace, evaluate, base, attachments, expressions)
+    run = _Run(text, namespace, evaluate, base, attachments, expressions)
     run.scan(text, image_marks(text))
     return Interpolated(run.parts(), run.warnings())
 
@@ -91,6 +95,7 @@ class _Run:
 
     def __init__(
         self,
+        text: str,
         namespace: Mapping[str, object],
         evaluate: Callable[[str], object],
         base: Path,
@@ -104,6 +109,11 @@ class _Run:
         self._expressions = expressions
         self._pieces: list[str | Picture] = []
         self._undefined: dict[str, str] = {}
+        # Targets of images are scanned, too; they have no blocks.
+        self._text = text
+        self._fences = list(fences(text)) if expressions and "{" in text else []
+        # Braces that begin a line, found once: a line may be as long as the text.
+        self._first = {each.start(1) for each in _FIRST.finditer(text)} if self._fences else set()
         self._notes: dict[str, None] = {}
 
     def parts(self) -> tuple[TextPart | ImagePart, ...]:
@@ -121,11 +131,16 @@ class _Run:
         return tuple(parts)
 
     def warnings(self) -> tuple[str, ...]:
-        lines = list(self._undefined.values())
-        if len(lines) > _MAX_NAMES:
-            more = len(lines) - _MAX_NAMES
-            lines[_MAX_NAMES:] = [f"{more} more names in braces are not defined and stay as typed."]
-        return (*lines, *self._notes)
+        if not self._undefined:
+            return tuple(self._notes)
+        names, fields = list(self._undefined), list(self._undefined.values())
+        stay = "stays as typed: the name" if len(names) == 1 else "stay as typed: the names"
+        are = "is" if len(names) == 1 else "are"
+        line = (
+            f"{_listed(fields)} {stay} {_listed(names)} {are} not defined in this notebook. Double "
+            "the braces to mean them."
+        )
+        return (line, *self._notes)
 
     def scan(self, text: str, marks: Mapping[int, ImageMark]) -> None:
         markup = _MARKUP if self._expressions else _IMAGES_ONLY
@@ -133,13 +148,27 @@ class _Run:
         at = 0
         while found := markup.search(text, at):
             self._pieces.append(text[at : found.start()])
-            if found[0] == "{":
+            if found[0] != "![" and self._is_code(text, found.start()):
+                self._pieces.append(found[0])
+                at = found.end()
+            elif found[0] == "{":
                 at = self._opening(text, found.start(), doubled)
             elif found[0] == "}":
                 at = self._closing(text, found.start(), doubled)
             else:
                 at = self._image(found, marks)
         self._pieces.append(text[at:])
+
+    def _is_code(self, text: str, at: int) -> bool:
+        """Whether a brace in a fenced block is code: a field counts there alone on its line."""
+        fence = bisect_right(self._fences, (at, len(text))) - 1
+        if text is not self._text or fence < 0 or at >= self._fences[fence][1]:
+            return False
+        field = field_at(text, at) if at in self._first else None
+        if field is None:
+            return True
+        end = text.find("\n", field.stop)
+        return text[field.stop : end if end >= 0 else len(text)].strip() != ""
 
     def _opening(self, text: str, at: int, doubled: list[bool]) -> int:
         double = text.startswith("{{", at)
@@ -162,10 +191,7 @@ class _Run:
         called = field.expression.removeprefix(field.name).startswith("(")
         if field.name not in self._namespace and not (called and hasattr(builtins, field.name)):
             if field.name not in self._undefined and field.is_expression:
-                self._undefined[field.name] = (
-                    f"{_quoted(field.source)} stays as typed: the name {field.name} is not "
-                    "defined in this notebook. Double the braces to mean them."
-                )
+                self._undefined[field.name] = _quoted(field.source)
             return False
         if not field.is_expression:
             return False
@@ -248,6 +274,11 @@ class _Run:
         return open_reference(path, base=self._base, attachments=self._attachments)
 
 
+def _listed(words: list[str]) -> str:
+    more = len(words) - _MAX_NAMES
+    return ", ".join(words[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
 def _quoted(source: str) -> str:
     line = " ".join(source.split())
     return line if len(line) <= 80 else f"{line[:70]}…{line[-9:]}"
@@ -255,10 +286,5 @@ def _quoted(source: str) -> str:
 
 def _as_text(value: Any) -> str:
     if is_named(value, "pandas", "DataFrame") or is_named(value, "pandas", "Series"):
-        try:
-            return str(value.to_markdown())
-        except ImportError:  # pandas leaves it to tabulate
-            table = str(value.to_string())
-            fence = "`" * max(3, 1 + max(map(len, re.findall("`+", table)), default=0))
-            return f"{fence}\n{table}\n{fence}"
+        return markdown_table(value)
     return str(value)

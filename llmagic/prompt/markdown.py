@@ -128,7 +128,7 @@ def code_ranges(text: str) -> list[tuple[int, int]]:
     """Fenced blocks and code spans, in order, without overlap."""
     code: list[tuple[int, int]] = []
     at = 0
-    for start, stop in [*_fences(text), (len(text), len(text))]:
+    for start, stop in [*fences(text), (len(text), len(text))]:
         code.extend(_spans(text, at, start))
         if stop > start:
             code.append((start, stop))
@@ -136,7 +136,8 @@ def code_ranges(text: str) -> list[tuple[int, int]]:
     return code
 
 
-def _fences(text: str) -> Iterator[tuple[int, int]]:
+def fences(text: str) -> Iterator[tuple[int, int]]:
+    """Fenced code blocks, in order."""
     start, fence = 0, ""
     for line in _FENCE.finditer(text):
         marker, info = line[1], line[2]

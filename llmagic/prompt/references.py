@@ -6,6 +6,7 @@ import base64
 import binascii
 import http.client
 import io
+import itertools
 import time
 import urllib.parse
 import urllib.request
@@ -37,7 +38,7 @@ def open_reference(target: str, *, base: Path, attachments: Mapping[str, bytes])
         ``http(s)://…``, ``data:…``, ``attachment:NAME``, ``file://…`` or a path; ``~`` is the
         home folder. A path or attachment is tried as it is written, then percent-decoded.
     base : Path
-        The folder that relative paths start from.
+        The folder that relative paths start from; then the working directory is tried.
     attachments : mapping of str to bytes
         The cell's attachments by name, as files.
 
@@ -72,22 +73,26 @@ def shown(target: str) -> str:
 
 def _from_path(target: str, base: Path) -> Picture:
     name, last = shown(target), None
-    for spelling in dict.fromkeys((target, urllib.parse.unquote(target))):
+    # A kernel may have been moved out of its notebook's folder with os.chdir.
+    folders = list(dict.fromkeys((base, Path.cwd())))
+    looked = f"looked for in {' and '.join(map(str, folders))}"
+    spellings = dict.fromkeys((target, urllib.parse.unquote(target)))
+    for folder, spelling in itertools.product(folders, spellings):
         try:
-            path = base / Path(spelling).expanduser()
+            path = folder / Path(spelling).expanduser()
             if not path.exists():
                 continue
             # A pipe or device would be read forever.
             if not path.is_file():
                 kind = "a folder" if path.is_dir() else "not a regular file"
-                raise ImageError(f"{name} (looked for in {base}) is {kind}. {_REMEDY}")
+                raise ImageError(f"{name} ({looked}) is {kind}. {_REMEDY}")
             with path.open("rb") as stream:
                 return decode(stream, name)
         except (OSError, ValueError, RuntimeError) as error:  # NUL, unknown home, no permission
             last = error
     if last is not None:
-        raise ImageError(f"Cannot read {name} (looked for in {base}): {last}. {_REMEDY}") from last
-    raise ImageError(f"No image {name}: looked for in {base}, and there is no such file. {_REMEDY}")
+        raise ImageError(f"Cannot read {name} ({looked}): {last}. {_REMEDY}") from last
+    raise ImageError(f"No image {name}: {looked}, and there is no such file. {_REMEDY}")
 
 
 def _attachment(name: str, attachments: Mapping[str, bytes]) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmagic.notebook.conversation import Conversation, Entry, Place
 from llmagic.notebook.notebooks import Notebooks
-from llmagic.notebook.options import system_prompt
+from llmagic.notebook.options import options_of
 from llmagic.notebook.request import Cell, Document, Request
 from llmagic.prompt.parts import ReplyPart, TextPart
 from llmagic.session import Turn
@@ -202,7 +202,10 @@ class Page(Notebook):
         place = self.conversation.place(request, system=system, above=count)
         turn = self.turn(text, place)
         self.conversation.put(place, turn, request, system=system)
-        self.stale = self.conversation.stale(above)
+        above_ids = {each.id for each in above}
+        stale = self.conversation.stale_above(place, Document("book", tuple(cells)).sources)
+        self.stale = [entry.request.cell for entry in stale]
+        assert set(self.stale) <= above_ids
         return turn
 
     def arrange(self, cells: str) -> None:
@@ -331,9 +334,9 @@ def test_each_notebook_has_its_conversation() -> None:
     assert [entry.turn.text for entry in notebooks.turns()] == ["TEXT"]
 
 
-def test_the_system_prompt_of_a_source() -> None:
-    assert system_prompt("%%llm -s 'Be brief.' -t 0\n-s no") == "Be brief."
-    assert system_prompt('\n%%llm -o a --system="Be\'s"\nHi') == "Be's"
-    assert system_prompt("%%llm --stop -s\nHi") is None
+def test_the_options_of_a_source() -> None:
+    assert options_of("%%llm -s 'Be brief.' -t 0\n-s no").system == "Be brief."
+    assert options_of('\n%%llm -o a --system="Be\'s"\nHi').system == "Be's"
+    assert options_of("%%llm --stop -s\nHi").system is None
     for source in ("%%llm\nHi", "%%llm\n-s Hi", "%%llm -s 'open\nHi", "%%llms -s a\nb", "x", ""):
-        assert system_prompt(source) is None
+        assert options_of(source).system is None

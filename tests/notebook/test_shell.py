@@ -126,7 +126,8 @@ def test_a_question_and_its_reply(loaded: Cells) -> None:
     assert reply == loaded.turn().text
     assert reply.turn is loaded.turn()
     assert reply.usage == reply.turn.usage
-    assert output.metadata == {"llmagic": {**reply.usage, "thread": "main", "stale": []}}
+    place = {"thread": "main", "stale": [], "after": None, "source": None}
+    assert output.metadata == {"llmagic": {**reply.usage, **place}}
     assert reply.data is None
     assert reply.usage["generated"]["tokens"] <= 6
 
@@ -250,8 +251,12 @@ def test_config(loaded: Cells) -> None:
     loaded.run("%%llm -t 0.5 --seed 6\nHello")
     assert (loaded.turn().sampling.temperature, loaded.turn().sampling.seed) == (0.5, 6)
     magics = loaded.shell.magics_manager.registry["LLMagic"]
-    loaded.shell.run_cell("%config LLMagic.temperature = -1")
-    assert magics.temperature == 0.0
+    for line, word in (("temperature = -1", "temperature"), ("top_k = 'x'", "top_k")):
+        with pytest.raises(UsageError, match=word) as caught:
+            loaded.run(f"%config LLMagic.{line}")
+        assert caught.value._render_traceback_() == [f"UsageError: {caught.value}"], "one line"
+    loaded.run("%config LLMagic.top_k = 4")
+    assert (magics.temperature, magics.top_k) == (0.0, 4)
 
 
 def test_a_store_that_cannot_be_is_one_line_of_warning(
@@ -311,7 +316,7 @@ def test_an_unchanged_prompt_draws_the_same_reply(loaded: Cells) -> None:
 
 
 def test_history_and_reset(loaded: Cells) -> None:
-    assert cells_of(loaded.text("%llm history")) == ["turn question images reply tokens end"]
+    assert loaded.text("%llm history") == "no turns yet; ask something in a %%llm cell"
     loaded.ask("What is one?")
     loaded.ask("And | two?\nYes?")
     _, one, two = loaded.text("%llm history").splitlines()
@@ -321,7 +326,7 @@ def test_history_and_reset(loaded: Cells) -> None:
     assert "And \\| two? Yes?" in output.data["text/markdown"]
     before = loaded.ask("Three?")["prompt"]["tokens"]
     assert loaded.text("%llm reset") == "the conversation is empty"
-    assert len(loaded.text("%llm history").splitlines()) == 1
+    assert loaded.text("%llm history").startswith("no turns yet")
     assert loaded.ask("Three?")["prompt"]["tokens"] < before
 
 
@@ -363,6 +368,22 @@ def test_unload_closes(loaded: Cells) -> None:
     assert loaded.shell.find_line_magic("llm") is None
     loaded.run("%load_ext llmagic")
     assert loaded.text("%llm status").splitlines()[1].split() == ["turns", "0"]
+
+
+def test_unloading_a_model_is_said(loaded: Cells, capsys: pytest.CaptureFixture[str]) -> None:
+    loaded.ask("Hello")
+    capsys.readouterr()
+    loaded.shell.run_line_magic("reload_ext", "llmagic")
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "1 turn" in line
+    loaded.shell.run_line_magic("reload_ext", "llmagic")
+    assert capsys.readouterr().err == "", "there was nothing to lose"
+
+
+def test_an_image_that_is_nothing(loaded: Cells) -> None:
+    with pytest.raises(UsageError, match="-a nothing: there is no variable"):
+        loaded.run("%%llm -a nothing\nWhat?")
 
 
 def test_capture_magic(loaded: Cells) -> None:

@@ -6,12 +6,16 @@ import argparse
 
 from llmagic.notebook.commands.checkpoints import CHECKPOINTS
 from llmagic.notebook.commands.command import Command
+from llmagic.notebook.commands.export import EXPORT
+from llmagic.notebook.commands.forget import FORGET
 from llmagic.notebook.commands.history import HISTORY
 from llmagic.notebook.commands.last import LAST
 from llmagic.notebook.commands.load import LOAD
 from llmagic.notebook.commands.models import MODELS
 from llmagic.notebook.commands.reset import RESET
+from llmagic.notebook.commands.restore import RESTORE
 from llmagic.notebook.commands.status import STATUS
+from llmagic.notebook.commands.tree import TREE
 from llmagic.notebook.commands.unload import UNLOAD
 from llmagic.notebook.runtime import Runtime
 
@@ -27,8 +31,12 @@ COMMANDS = (
     MODELS,
     STATUS,
     HISTORY,
+    TREE,
     CHECKPOINTS,
     LAST,
+    EXPORT,
+    RESTORE,
+    FORGET,
     RESET,
     UNLOAD,
     Command("help", "this text", _show_help),

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from llmagic.notebook.commands.command import Command
-from llmagic.notebook.commands.history import question
 from llmagic.notebook.conversation import Conversation
+from llmagic.notebook.question import question
 from llmagic.notebook.runtime import Runtime
 from llmagic.notebook.table import Row, in_bytes, short, table
 
 
 def _checkpoints(runtime: Runtime, _: argparse.Namespace) -> None:
-    runtime.request()
+    runtime.arrange()
     session = runtime.loaded.require()
     kept = [session.kept(entry.turn) for entry in runtime.conversation.entries]
     runtime.show(table(_rows(runtime.conversation, kept)))

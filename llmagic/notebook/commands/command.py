@@ -83,6 +83,7 @@ class Command:
 def _usage(argument: Argument) -> str:
     metavar = str(argument.settings.get("metavar", argument.names[0]))
     if not argument.is_option:
-        return f"[{metavar}]" if argument.settings.get("nargs") in ("?", "*") else metavar
+        many = "..." if argument.settings.get("nargs") == "*" else ""
+        return f"[{metavar}{many}]" if argument.settings.get("nargs") in ("?", "*") else metavar
     switch = argument.settings.get("action") == "store_true"
     return f"[{argument.names[-1]}]" if switch else f"[{argument.names[-1]} {metavar}]"

@@ -3,51 +3,64 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
 
-from llmagic.notebook.commands.command import Command
-from llmagic.notebook.conversation import Conversation
+from llmagic.errors import UsageError
+from llmagic.notebook import display, options
+from llmagic.notebook.commands.command import Command, argument
+from llmagic.notebook.conversation import MAIN, Conversation
+from llmagic.notebook.question import question
 from llmagic.notebook.runtime import Runtime
 from llmagic.notebook.table import Row, short, table
 
-if TYPE_CHECKING:
-    from llmagic.session import Turn
+STALE = {"edited": "edited since", "above": "stands on a changed turn"}
+"""What is said about stale turns."""
 
 
-def _history(runtime: Runtime, _: argparse.Namespace) -> None:
-    document = runtime.request()[1]
+def _history(runtime: Runtime, given: argparse.Namespace) -> None:
+    document = runtime.arrange()
     conversation = runtime.conversation
-    stale = conversation.stale(document.cells) if document is not None else []
-    runtime.show(table(_rows(conversation, stale)))
+    if given.thread is not None and given.thread not in conversation.threads():
+        raise UsageError(
+            f"there is no thread {given.thread!r}"
+            f"{options.hint(given.thread, conversation.threads() or [MAIN])}"
+        )
+    rows = list(_rows(conversation, document.sources if document is not None else {}, given.thread))
+    if rows:
+        runtime.show(table([("turn", "question", "images", "reply", "tokens", "end"), *rows]))
+    else:
+        runtime.show(display.bundle("no turns yet; ask something in a %%llm cell"))
 
 
-def _rows(conversation: Conversation, stale: Collection[str]) -> list[Row]:
-    """One row for each turn; `stale` are cells edited since they ran."""
+def _rows(
+    conversation: Conversation, sources: Mapping[str, str], thread: str | None
+) -> Iterator[Row]:
+    """One row for each turn of a thread, of all where None; `sources` as cells read now."""
     from llmagic.prompt.parts import ImagePart  # loads Pillow, which %load_ext need not
 
-    rows: list[Row] = [("turn", "question", "images", "reply", "tokens", "end")]
-    for index, entry in enumerate(conversation.entries):
-        turn = entry.turn
-        images = sum(isinstance(part, ImagePart) for part in turn.parts)
-        rows.append(
-            (
-                str(index + 1),
-                short(question(turn)),
-                str(images),
-                short(turn.text),
-                str(len(turn.tokens)),
-                f"{turn.stop}, edited since" if entry.request.cell in stale else turn.stop,
-            )
+    reasons = conversation.stale(sources)
+    for index, (entry, reason) in enumerate(zip(conversation.entries, reasons, strict=True)):
+        turn, scope = entry.turn, entry.scope
+        if thread not in (None, scope.thread):
+            continue
+        notes = [turn.stop]
+        if scope.thread != MAIN and thread is None:
+            notes.append(f"thread {scope.thread}")
+        notes += ["fresh"] if scope.fresh else ["side"] if scope.side else []
+        notes += [STALE[reason]] if reason else []
+        yield (
+            str(index + 1),
+            short(question(turn)),
+            str(sum(isinstance(part, ImagePart) for part in turn.parts)),
+            short(turn.text),
+            str(len(turn.tokens)),
+            ", ".join(notes),
         )
-    return rows
 
 
-def question(turn: Turn) -> str:
-    """What a turn asked, with a box for each image."""
-    from llmagic.prompt.parts import ImagePart
-
-    return "".join("▢" if isinstance(part, ImagePart) else part.text for part in turn.parts)
-
-
-HISTORY = Command("history", "the turns of this conversation", _history)
+HISTORY = Command(
+    "history",
+    "the turns of this notebook, and which of them are stale",
+    _history,
+    (argument("--thread", metavar="NAME", help="only the turns of this thread"),),
+)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def _last(runtime: Runtime, _: argparse.Namespace) -> None:
-    runtime.request()
-    turn = runtime.conversation.last
+    runtime.arrange()
+    turn = runtime.conversation.latest
     if turn is None:
         raise UsageError("there is no turn yet; ask something in a %%llm cell first")
     runtime.show(table(_rows(turn)))
@@ -24,9 +24,6 @@ def _last(runtime: Runtime, _: argparse.Namespace) -> None:
 
 def _rows(turn: Turn) -> list[Row]:
     rows: list[Row] = [("what", "tokens", "images", "ms", "")]
-    if not turn.usage:
-        # Nothing was evaluated for it in this kernel.
-        return [*rows, ("taken over from the store", "", "", "", "")]
     for name in ("prompt", "restored", "evaluated", "encoded", "generated", "saved"):
         part = dict(turn.usage[name])
         first = [part.pop(key, "") for key in ("tokens", "images", "ms")]

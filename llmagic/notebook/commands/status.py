@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmagic.notebook.commands.command import Command
 from llmagic.notebook.conversation import Conversation
-from llmagic.notebook.request import Document, Request
 from llmagic.notebook.runtime import Runtime
 from llmagic.notebook.table import Row, amount, from_home, table
+
+if TYPE_CHECKING:
+    from llmagic.session import Turn
 
 
 def _status(runtime: Runtime, _: argparse.Namespace) -> None:
     session = runtime.loaded.session
     status = None if session is None else session.status()
-    order = _order(*runtime.request())
+    order = runtime.order()
     runtime.show(table(_rows(status, runtime.conversation, order)))
-
-
-def _order(request: Request, document: Document | None) -> str:
-    """By what the turns of a request's notebook are ordered."""
-    if document is not None:
-        return "document"
-    return "execution" if request.cell is None else "cell ids"
 
 
 def _rows(status: Mapping[str, Any] | None, conversation: Conversation, order: str) -> list[Row]:
@@ -34,6 +29,8 @@ def _rows(status: Mapping[str, Any] | None, conversation: Conversation, order: s
         ("turns", str(len(conversation.entries))),
         ("order", order),
     ]
+    if conversation.latest is not None:
+        rows.append(("last cell", savings(conversation.latest)))
     if status is None:
         return [*rows, ("model", "none; %llm load MODEL")]
     for name, value in status.items():
@@ -44,6 +41,23 @@ def _rows(status: Mapping[str, Any] | None, conversation: Conversation, order: s
             text = "none" if value is None else from_home(str(value))
         rows.append((name, text))
     return rows
+
+
+def savings(turn: Turn) -> str:
+    """What a turn did not have to compute."""
+    usage = turn.usage
+    restored, prompt = usage["restored"], usage["prompt"]
+    text = f"{restored['tokens']} of {prompt['tokens']} tokens restored"
+    if restored["tokens"]:
+        text += f" ({restored['tier']})"
+    if prompt["images"]:
+        again = prompt["images"] - usage["encoded"]["images"]
+        text += f", {again} of {prompt['images']} images not encoded again"
+    return f"{text}, {usage['generated']['tokens']} tokens {_drawn(usage)}"
+
+
+def _drawn(usage: Mapping[str, Any]) -> str:
+    return "replayed" if usage["generated"]["stop"] == "replayed" else "generated"
 
 
 STATUS = Command("status", "what is loaded, what is kept for later cells", _status)

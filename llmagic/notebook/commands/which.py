@@ -1,0 +1,50 @@
+"""Which turn a subcommand means: by its number in the history, its id, or its name."""
+
+from __future__ import annotations
+
+from llmagic.errors import UsageError
+from llmagic.notebook.conversation import Conversation, Entry
+
+SHORT = 8
+"""Characters of a turn's id that are shown, and are enough to name it."""
+
+
+def which(conversation: Conversation, text: str, *, versions: bool = False) -> Entry:
+    """The turn that `text` names.
+
+    Parameters
+    ----------
+    conversation : Conversation
+    text : str
+        A number of `%llm history`, the beginning of an id of `%llm tree` (4 characters or more),
+        or the name that `--as` gave.
+    versions : bool
+        Whether an earlier turn of the same content is meant rather than the one that is shown.
+
+    Raises
+    ------
+    UsageError
+        There is no such turn, or more than one.
+    """
+    entries = conversation.entries
+    if text.isdecimal() and 0 < int(text) <= len(entries):
+        return entries[int(text) - 1]
+    named = [entry for entry in entries if entry.request.cell == f"--as {text}"]
+    if named:
+        return named[-1]
+    found: dict[str, Entry] = {}
+    if len(text) >= 4:
+        every = (
+            [*conversation.versions, *entries] if versions else [*entries, *conversation.versions]
+        )
+        for entry in every:
+            if entry.turn.id.startswith(text.lower()):
+                found.setdefault(entry.turn.id, entry)
+    if len(found) > 1:
+        raise UsageError(f"more than one turn begins with {text!r}; give more of its id")
+    if not found:
+        raise UsageError(
+            f"there is no turn {text!r}; give its number in %llm history, the id that %llm tree "
+            "shows, or the name that --as gave"
+        )
+    return next(iter(found.values()))

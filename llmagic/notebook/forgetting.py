@@ -1,0 +1,37 @@
+"""Turns that are forgotten for good, or kept whatever the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from llmagic.notebook.conversation import Entry
+from llmagic.notebook.runtime import Runtime
+
+
+def forget(runtime: Runtime, entries: Iterable[Entry]) -> int:
+    """Drop turns from the conversation and its versions, from memory and from disk.
+
+    Those below stay, and are stale now: they stand on something else.
+
+    Returns
+    -------
+    int
+        Bytes that became free on disk.
+    """
+    # What stands on another one first: only then that one's rows are needed by nobody.
+    ordered = sorted(entries, key=lambda entry: -len(entry.turn.path()))
+    session = runtime.loaded.session
+    free = 0
+    for entry in ordered:
+        pin(runtime, entry, False)
+        free += session.forget(entry.turn) if session is not None else 0
+    runtime.conversation.remove(ordered)
+    return free
+
+
+def pin(runtime: Runtime, entry: Entry, pinned: bool) -> None:
+    """Keep the checkpoints of a turn in memory while this model is loaded, or no longer."""
+    if runtime.loaded.session is not None:
+        runtime.loaded.session.pin(entry.turn, pinned)
+    pins = runtime.conversation.pinned
+    (pins.add if pinned else pins.discard)(entry.turn.id)

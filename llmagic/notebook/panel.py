@@ -1,0 +1,215 @@
+"""What a front end's panel shows and does: the tree of turns, over a comm.
+
+The front end opens a comm with the target `llmagic.panel` and sends requests; each is answered
+once, on the same comm, with its `id` (DESIGN C6). Nothing is pushed: ipykernel takes the messages
+of a comm in the thread that published on it last, and that must not become the thread of cells.
+
+Comms may be handled in another thread than cells (subshells). The model and the conversation are
+touched in the thread of cells alone, between two of them; while one runs, `state` gives what was
+known before it, and everything else is done after it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, InvalidStateError
+from typing import Any
+
+from llmagic.errors import LLMagicError
+from llmagic.notebook import display
+from llmagic.notebook.blocks import blocks_of
+from llmagic.notebook.conversation import Entry
+from llmagic.notebook.forgetting import forget, pin
+from llmagic.notebook.question import question
+from llmagic.notebook.runtime import Runtime
+from llmagic.notebook.table import short
+from llmagic.notebook.tree import Branch, tree
+
+TARGET = "llmagic.panel"
+VERSION = 1
+
+PATIENCE = 0.3
+"""Seconds that a request waits for the thread of cells."""
+
+Answer = dict[str, Any]
+
+
+class Panel:
+    """Answers requests of a panel.
+
+    Parameters
+    ----------
+    runtime : Runtime
+        What they are about.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._thread = threading.get_ident()
+        self._known: Answer = {"type": "state", "version": VERSION, "turns": []}
+
+    def opened(self, comm: Any, message: Mapping[str, Any]) -> None:
+        """Hear the requests of a comm that a front end opened."""
+        comm.on_msg(lambda received: comm.send(self.answer(_data(received))))
+
+    def answer(self, request: Mapping[str, Any]) -> Answer:
+        """The answer to one request; nonsense is answered by `error`, never raised."""
+        kind = request.get("type")
+        action = _ACTIONS.get(kind) if isinstance(kind, str) else None
+        answer: Answer
+        try:
+            if action is None:
+                raise LLMagicError(
+                    f"expected a request of type {', '.join(_ACTIONS)}, and got {kind!r}"
+                )
+            answer = self._in_the_thread_of_cells(lambda: action(self, request))
+        except TimeoutError:
+            # A cell runs. What was asked for is done after it.
+            answer = {**self._known, "busy": True} if kind == "state" else {"type": "later"}
+        except Exception as error:
+            answer = {"type": "error", "message": str(error)}
+        return {**answer, "id": request.get("id")}
+
+    def _in_the_thread_of_cells(self, action: Callable[[], Answer]) -> Answer:
+        """Do something where cells run; `TimeoutError` when one is running."""
+        loop = getattr(getattr(self._runtime.shell, "kernel", None), "io_loop", None)
+        if loop is None or threading.get_ident() == self._thread:
+            return action()
+        done: Future[Answer] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(action())
+            except InvalidStateError:
+                pass
+            except Exception as error:
+                done.set_exception(error)
+
+        loop.add_callback(run)
+        return done.result(PATIENCE)
+
+    # --- requests ------------------------------------------------------------------------------
+
+    def _state(self, request: Mapping[str, Any]) -> Answer:
+        runtime = self._runtime
+        name = request.get("notebook")
+        if isinstance(name, str):
+            runtime.notebooks.find(name)
+        session = runtime.loaded.session
+        sources = {str(k): str(v) for k, v in _mapping(request.get("sources")).items()}
+        branches = tree(runtime.conversation, sources, session)
+        status = session.status() if session is not None else None
+        self._known = {
+            "type": "state",
+            "version": VERSION,
+            "busy": False,
+            "model": status and status["model"],
+            "context": status and {k: status["context"][k] for k in ("used", "limit")},
+            "memory": status and _budget(status["checkpoints"]),
+            "disk": status and status["store"] and _budget(status["store"]),
+            "threads": runtime.conversation.threads(),
+            "turns": [_row(branch) for branch in branches],
+        }
+        return self._known
+
+    def _forget(self, request: Mapping[str, Any]) -> Answer:
+        forget(self._runtime, [self._entry(request)])
+        return {"type": "done"}
+
+    def _pin(self, request: Mapping[str, Any]) -> Answer:
+        pin(self._runtime, self._entry(request), request.get("pinned") is not False)
+        return {"type": "done"}
+
+    def _versions(self, request: Mapping[str, Any]) -> Answer:
+        cell = str(request.get("cell"))
+        entries = [*self._runtime.conversation.versions.of(cell).values()]
+        return {"type": "versions", "cell": cell, "versions": [_version(each) for each in entries]}
+
+    def _restore(self, request: Mapping[str, Any]) -> Answer:
+        cell, turn = str(request.get("cell")), str(request.get("turn"))
+        entry = self._runtime.conversation.restore(cell, turn)
+        if entry is None:
+            raise LLMagicError(
+                f"cell {cell} has no version {turn[:8]} in this kernel; undo the edit and run it"
+            )
+        return {"type": "restored", "cell": cell, **_version(entry)}
+
+    def _entry(self, request: Mapping[str, Any]) -> Entry:
+        turn = request.get("turn")
+        conversation = self._runtime.conversation
+        for entry in [*conversation.entries, *conversation.versions]:
+            if entry.turn.id == turn:
+                return entry
+        raise LLMagicError(f"there is no turn {turn!r} in this kernel; run the cell again")
+
+
+_ACTIONS: Mapping[str, Callable[[Panel, Mapping[str, Any]], Answer]] = {
+    "state": Panel._state,
+    "forget": Panel._forget,
+    "pin": Panel._pin,
+    "versions": Panel._versions,
+    "restore": Panel._restore,
+}
+
+
+def _row(branch: Branch) -> Answer:
+    turn, scope = branch.entry.turn, branch.entry.scope
+    return {
+        "turn": turn.id,
+        "parent": branch.parent,
+        "cell": branch.entry.request.cell,
+        "thread": scope.thread,
+        "joins": scope.joins,
+        "number": branch.number,
+        "current": branch.number is not None,
+        "stale": branch.stale,
+        "question": short(question(turn), 200),
+        "reply": short(turn.text, 200),
+        "images": question(turn).count("▢"),
+        "tokens": branch.kept.get("tokens", 0),
+        "bytes": {tier: branch.kept.get(tier, 0) for tier in ("memory", "disk")},
+        "tiers": branch.tiers,
+        "pinned": branch.pinned,
+    }
+
+
+def _version(entry: Entry) -> Answer:
+    """A turn as its cell showed it: source, and one `display_data`."""
+    turn = entry.turn
+    mark = display.cut(turn.stop, len(turn.tokens), turn.sampling.max_tokens)
+    return {
+        "turn": turn.id,
+        "source": entry.request.source,
+        "output": {
+            "data": display.formats(blocks_of(turn), mark, whole=True),
+            "metadata": {"llmagic": {**turn.usage, "turn": turn.id, "thread": entry.scope.thread}},
+        },
+    }
+
+
+def _budget(status: Mapping[str, Any]) -> Answer:
+    return {"used": status["bytes"], "budget": status["budget"]}
+
+
+def _data(message: Any) -> Mapping[str, Any]:
+    content = _mapping(_mapping(message).get("content"))
+    return _mapping(content.get("data"))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def install(shell: Any, panel: Panel) -> None:
+    """Let front ends open the comm; a shell without a kernel has none."""
+    manager = getattr(getattr(shell, "kernel", None), "comm_manager", None)
+    if manager is not None:
+        manager.register_target(TARGET, panel.opened)
+
+
+def remove(shell: Any, panel: Panel) -> None:
+    """Undo `install`."""
+    manager = getattr(getattr(shell, "kernel", None), "comm_manager", None)
+    if manager is not None:
+        manager.unregister_target(TARGET, panel.opened)

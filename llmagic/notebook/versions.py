@@ -1,0 +1,56 @@
+"""Every turn a notebook had: what a cell can be switched back to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llmagic.notebook.conversation import Entry
+
+MOST = 64
+"""Versions kept of a cell; those of cells without a name count together, times 16."""
+
+
+class Versions:
+    """Turns by the cell that gave them, each as it stood when it was given.
+
+    A turn's id is its content, so running an unchanged cell again adds nothing.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[str | None, dict[str, Entry]] = {}
+
+    def __iter__(self) -> Iterator[Entry]:
+        for versions in self._of.values():
+            yield from versions.values()
+
+    def add(self, entry: Entry) -> None:
+        """Keep a turn; it is the newest of its cell now."""
+        cell = entry.request.cell
+        versions = self._of.setdefault(cell, {})
+        versions.pop(entry.turn.id, None)
+        versions[entry.turn.id] = entry
+        while len(versions) > (MOST if cell is not None else 16 * MOST):
+            del versions[next(iter(versions))]
+
+    def of(self, cell: str | None) -> Mapping[str, Entry]:
+        """The turns of a cell by id, the newest last."""
+        return self._of.get(cell, {})
+
+    def remove(self, turns: Collection[str]) -> None:
+        """Drop turns by their ids."""
+        for versions in self._of.values():
+            for turn in turns:
+                versions.pop(turn, None)
+
+    def change(self, how: Callable[[Entry], Entry]) -> None:
+        """Replace every entry."""
+        self._of = {
+            cell: {turn: how(entry) for turn, entry in versions.items()}
+            for cell, versions in self._of.items()
+        }
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._of.clear()

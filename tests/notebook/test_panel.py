@@ -1,0 +1,162 @@
+"""The comm of a front end's panel: the tree of turns, and what can be done with a turn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.notebook.book import Book
+from tests.notebook.kernel import LIMIT, Kernel
+from tests.toys import Toy
+
+
+class Panel:
+    """A panel's end of the comm."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.number = 0
+        self._send("comm_open", {"comm_id": "p", "target_name": "llmagic.panel", "data": {}})
+
+    def _send(self, kind: str, content: dict[str, Any]) -> None:
+        client = self.kernel.client
+        client.shell_channel.send(client.session.msg(kind, content))
+
+    def ask(self, kind: object, **more: Any) -> dict[str, Any]:
+        self.number += 1
+        data = {"id": self.number, "type": kind, **more}
+        self._send("comm_msg", {"comm_id": "p", "data": data})
+        while True:
+            message = self.kernel.client.get_iopub_msg(timeout=LIMIT)
+            if message["msg_type"] == "comm_msg":
+                answer = dict(message["content"]["data"])
+                assert answer.pop("id") == self.number
+                return answer
+
+    def turns(self, **more: Any) -> list[dict[str, Any]]:
+        return list(self.ask("state", **more)["turns"])
+
+
+@pytest.fixture
+def book() -> Book:
+    return Book({name: f"%%llm --max-tokens 4\nQuestion {name}?" for name in "abc"})
+
+
+def test_the_tree_of_turns(kernel: Kernel, llama: Toy, book: Book) -> None:
+    panel = Panel(kernel)
+    assert panel.ask("state")["turns"] == []
+    kernel.load(llama.model)
+    ran = book.run_all(kernel)
+    state = panel.ask("state")
+    assert state["version"] == 1
+    assert state["model"] == "llmagic toy llama"
+    assert 0 < state["context"]["used"] <= state["context"]["limit"]
+    assert 0 < state["memory"]["used"] <= state["memory"]["budget"]
+    assert set(state["disk"]) == {"used", "budget"}
+    ids = [outcome.usage["turn"] for outcome in ran]
+    turns = state["turns"]
+    assert [turn["turn"] for turn in turns] == ids
+    assert [turn["parent"] for turn in turns] == [None, *ids[:2]]
+    assert [turn["cell"] for turn in turns] == ["a", "b", "c"]
+    assert [turn["number"] for turn in turns] == [1, 2, 3]
+    assert [turn["question"] for turn in turns] == [f"Question {name}?" for name in "abc"]
+    for turn in turns:
+        assert turn["tiers"][:2] == ["live", "memory"]
+        assert turn["bytes"]["memory"] > 0
+        assert (turn["current"], turn["stale"], turn["joins"]) == (True, "", True)
+    sources = {cell.id: cell.source for cell in book.cells}
+    edited = panel.turns(sources=sources | {"b": "%%llm\nAnother?"})
+    assert [turn["stale"] for turn in edited] == ["", "edited", "above"]
+
+
+def test_an_earlier_version_comes_back(kernel: Kernel, llama: Toy, book: Book) -> None:
+    kernel.load(llama.model)
+    first = book.run_all(kernel)
+    old = book["a"].source
+    book["a"].source = "%%llm --max-tokens 4\nAnother?"
+    book.run(kernel, "a")
+    panel = Panel(kernel)
+    turns = panel.turns()
+    assert [turn["cell"] for turn in turns] == ["a", "b", "c", "a"], "b stands on the old a"
+    assert [turn["current"] for turn in turns] == [False, True, True, True]
+    assert [turn["stale"] for turn in turns] == ["", "above", "above", ""]
+    assert turns[1]["parent"] == turns[0]["turn"] == first[0].usage["turn"]
+    below = book.run(kernel, "b")
+    assert below.usage["turn"] != first[1].usage["turn"]
+
+    (version, newest) = panel.ask("versions", cell="a")["versions"]
+    assert newest["turn"] == book["a"].turn
+    restored = panel.ask("restore", cell="a", turn=version["turn"])
+    assert restored["type"] == "restored"
+    assert restored["source"] == old
+    assert restored["output"]["data"] == first[0].shown
+    assert restored["output"]["metadata"]["llmagic"]["turn"] == first[0].usage["turn"]
+    book["a"].source, book["a"].turn = restored["source"], restored["turn"]
+    again = book.run(kernel, "b")
+    assert again.usage["turn"] == first[1].usage["turn"]
+    assert again.usage["stale"] == []
+    assert panel.ask("restore", cell="a", turn="00")["type"] == "error"
+    assert panel.ask("restore", cell="nowhere", turn=version["turn"])["type"] == "error"
+
+
+def test_forget_and_pin(kernel: Kernel, llama: Toy, book: Book) -> None:
+    kernel.load(llama.model)
+    ran = book.run_all(kernel)
+    panel = Panel(kernel)
+    assert panel.ask("pin", turn=book["c"].turn, pinned=True) == {"type": "done"}
+    assert [turn["pinned"] for turn in panel.turns()] == [False, False, True]
+    tree = "get_ipython().magics_manager.registry['LLMagic'].session.engine.checkpoints.tree"
+    kernel.run(f"{tree}.budget = 1; {tree}.evict()")
+    kept = [turn["bytes"]["memory"] > 0 for turn in panel.turns()]
+    assert kept == [True, True, True], "what it stands on stays, too"
+    assert panel.ask("pin", turn=book["c"].turn, pinned=False) == {"type": "done"}
+    kernel.run(f"{tree}.evict()")
+    assert [turn["bytes"]["memory"] for turn in panel.turns()] == [0, 0, 0]
+
+    assert panel.ask("forget", turn=book["b"].turn) == {"type": "done"}
+    turns = panel.turns()
+    assert [turn["cell"] for turn in turns] == ["a", "c"]
+    assert turns[1]["stale"] == "above"
+    kernel.run("%config LLMagic.replay = True")
+    anew = book.run(kernel, "b")
+    assert anew.usage["generated"]["stop"] != "replayed", "its reply is gone"
+    assert anew.text == ran[1].text
+    assert panel.ask("forget", turn="00")["type"] == "error"
+
+
+def test_nonsense_is_answered(kernel: Kernel) -> None:
+    panel = Panel(kernel)
+    for kind in ("nonsense", None, ["state"], {}):
+        assert panel.ask(kind)["type"] == "error"
+    assert panel.ask("state", notebook=["x"], sources=3)["turns"] == []
+    assert panel.ask("versions", cell="nowhere")["versions"] == []
+    kernel.run("%unload_ext llmagic\n%load_ext llmagic")
+    assert Panel(kernel).ask("state")["turns"] == []
+
+
+CODE = """
+import threading
+panel = get_ipython().magics_manager.registry["LLMagic"].panel
+answers = []
+def ask():
+    answers.append(panel.answer({"type": "state", "id": 7}))
+    answers.append(panel.answer({"type": "forget", "turn": TURN, "id": 8}))
+thread = threading.Thread(target=ask)
+thread.start()
+thread.join()
+"""
+
+
+def test_another_thread_waits_for_no_cell(kernel: Kernel, llama: Toy, book: Book) -> None:
+    """Comms may be handled on a subshell, while a cell runs in the main thread."""
+    kernel.load(llama.model)
+    book.run(kernel, "a")
+    panel = Panel(kernel)
+    before = panel.ask("state")
+    outcome = kernel.run(CODE.replace("TURN", repr(book["a"].turn)))
+    assert outcome.error is None, outcome.message
+    state, forgotten = eval(kernel.value("answers"))
+    assert state == {**before, "busy": True, "id": 7}
+    assert forgotten == {"type": "later", "id": 8}
+    assert panel.turns() == [], "it was forgotten when the cell was done"
