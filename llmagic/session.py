@@ -318,7 +318,11 @@ class Session:
         return drawing
 
     def _sequence(
-        self, system: str | None, parent: Turn | None, parts: tuple[Part, ...], think: bool | None
+        self,
+        system: str | None,
+        parent: Turn | None,
+        parts: tuple[Part, ...],
+        think: bool | None = None,
     ) -> Sequence:
         """What the model is to continue: everything up to the generation prompt."""
         messages = list(_messages(system, parent))

@@ -19,8 +19,6 @@ from llmagic.notebook.panel import Panel
 from llmagic.notebook.runtime import Runtime
 
 if TYPE_CHECKING:
-    from traitlets.config import Config
-
     from llmagic.session import Session
 
 
@@ -33,19 +31,6 @@ class LLMagic(Magics, Defaults):
         self._runtime = Runtime(shell, self)
         self.panel = Panel(self._runtime)
         self._commands = {command.name: command for command in COMMANDS}
-
-    def update_config(self, config: Config) -> None:
-        """Set what `%config LLMagic` gives.
-
-        Raises
-        ------
-        UsageError
-            A value is not of its kind, or out of its range; nothing else is changed.
-        """
-        try:
-            super().update_config(config)
-        except TraitError as error:
-            raise UsageError(f"%config LLMagic: {error}") from None
 
     @property
     def conversation(self) -> Conversation:
@@ -102,8 +87,17 @@ def _meant_as_command(word: str, rest: str, commands: Iterable[str]) -> bool:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Register the magics with `shell`."""
-    magics = LLMagic(shell)
+    """Register the magics with `shell`.
+
+    Raises
+    ------
+    UsageError
+        A setting in `ipython_config.py` is not of its kind, or out of its range.
+    """
+    try:
+        magics = LLMagic(shell)
+    except TraitError as error:
+        raise UsageError(f"{error} Change LLMagic's settings in ipython_config.py.") from None
     shell.register_magics(magics)
     transforms.install(shell)
     panel.install(shell, magics.panel)

@@ -38,11 +38,12 @@ def test_everything_has_help() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_unknown_options_suggest_the_nearest(command) -> None:
+    first = "" if all(each.is_option for each in command.arguments) else "x"
     for argument in command.arguments:
         word = argument.names[-1]
         if argument.is_option:
             with pytest.raises(UsageError, match=f"did you mean {word}"):
-                options.parse(command._parser(), f"%llm {command.name}", f"x {word[:-1]}z 1")
+                options.parse(command._parser(), f"%llm {command.name}", f"{first} {word[:-1]}z 1")
 
 
 def test_unknown_options_of_a_cell_suggest_the_nearest() -> None:
