@@ -10,16 +10,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llmagic.notebook.upload import ImageUpload
     from llmagic.session import Session, Turn
 
 __version__ = "0.1.0"
 
-__all__ = ["Session", "Turn", "__version__", "load_ipython_extension", "unload_ipython_extension"]
+__all__ = [
+    "ImageUpload",
+    "Session",
+    "Turn",
+    "__version__",
+    "load_ipython_extension",
+    "unload_ipython_extension",
+]
+
+_HOMES = {
+    "ImageUpload": "llmagic.notebook.upload",
+    "Session": "llmagic.session",
+    "Turn": "llmagic.session",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Session", "Turn"):
-        value = getattr(importlib.import_module("llmagic.session"), name)
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

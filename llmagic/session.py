@@ -282,6 +282,40 @@ class Session:
         """Remember that a cell with this source gave this turn, for `recall`."""
         self.archive.name_source(turn, source)
 
+    def encode(self, image: object, *, wait: bool = True) -> int | None:
+        """Run an image through the vision encoder now, so that no question has to.
+
+        Parameters
+        ----------
+        image : object
+            Anything image-like.
+        wait : bool
+            Whether to wait while a question is being answered.
+
+        Returns
+        -------
+        int or None
+            Tokens the image takes in a prompt; None where `wait` is false and it would have to.
+
+        Raises
+        ------
+        ImageError, EvaluationError
+            It cannot be read, placed or encoded.
+        ProjectorError
+            The model was loaded without a projector.
+        UsageError
+            The session is closed, or asks from the events of its own turn.
+        """
+        seen = picture(image)
+        if not self._lock.acquire(blocking=wait):
+            return None
+        try:
+            with self._only_one():
+                self._check_open()
+                return self.engine.encode(seen)
+        finally:
+            self._lock.release()
+
     def tokenize(self, text: str) -> list[int]:
         """Tokens of plain text; nothing in it is taken for a control token."""
         self._check_open()

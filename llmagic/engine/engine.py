@@ -17,7 +17,7 @@ from llmagic.engine.decode import Decoder, Generated
 from llmagic.engine.lengths import lengths
 from llmagic.engine.prefill import prefill
 from llmagic.engine.work import Listener, Work
-from llmagic.errors import ContextFullError, Interrupted, ModelError
+from llmagic.errors import ContextFullError, Interrupted, ModelError, ProjectorError
 from llmagic.events import Loading as LoadingEvent
 from llmagic.events import Notice
 from llmagic.model.context import Context, Shape, physical_cores
@@ -25,8 +25,9 @@ from llmagic.model.grammar import Grammar, Grammars
 from llmagic.model.interrupt import InterruptFlag
 from llmagic.model.loading import Model
 from llmagic.model.vision import Projector
+from llmagic.prompt.images import Picture
 from llmagic.prompt.thought import Thoughts
-from llmagic.sequence import Sequence
+from llmagic.sequence import Media, Sequence
 from llmagic.settings import Loading, Sampling
 from llmagic.store import Store
 
@@ -205,6 +206,24 @@ class Engine:
         for part in (self.context, self.projector, self.model):
             if part is not None:
                 part.close()
+
+    def encode(self, picture: Picture) -> int:
+        """Encode a picture unless it is; returns the tokens it takes.
+
+        Raises
+        ------
+        ProjectorError
+            There is no projector.
+        ImageError, EvaluationError
+            The projector cannot take it.
+        """
+        if self.projector is None:
+            raise ProjectorError("this model was loaded without a projector and takes no images.")
+        spans = self.projector.place(picture)
+        for span in spans:
+            if isinstance(span, Media):
+                self.projector.encode(span)
+        return sum(span.n_tokens for span in spans)
 
     def answer(
         self, sequence: Sequence, sampling: Sampling, tell: Listener, outcome: Outcome

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmagic.errors import UsageError
+from llmagic.errors import ImageError, UsageError
 from llmagic.notebook.display import notice
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def parts_of(
     from llmagic.prompt.parts import ImagePart
 
     parts: list[TextPart | ImagePart] = [
-        ImagePart(_image(shell, name, base, attachments)) for name in images
+        ImagePart(image) for name in images for image in _images(shell, name, base, attachments)
     ]
     text = text.strip("\n").rstrip()
     if text:
@@ -108,16 +108,22 @@ def _value(shell: Any, expression: str) -> object:
         ) from error
 
 
-def _image(shell: Any, name: str, base: Path, attachments: Mapping[str, bytes]) -> Picture:
-    from llmagic.prompt.images import open_reference, picture
+def _images(
+    shell: Any, name: str, base: Path, attachments: Mapping[str, bytes]
+) -> list[Picture]:
+    from llmagic.prompt.images import gallery, open_reference, picture
 
     if not name.isidentifier():
-        return open_reference(name, base=base, attachments=attachments)
+        return [open_reference(name, base=base, attachments=attachments)]
     if name in shell.user_ns:
-        return picture(shell.user_ns[name], base=base)
+        value = shell.user_ns[name]
+        found = gallery(value)
+        if found is not None and not found:
+            raise ImageError(f"{name} holds no images yet. Choose or drop some, or `add` them.")
+        return [picture(each, base=base) for each in ([value] if found is None else found)]
     if not any((folder / name).exists() for folder in (base, Path.cwd())):
         raise UsageError(
             f"-a {name}: there is no variable of this name, and no file. Give a variable, a path, "
             "a URL, or attachment:NAME."
         )
-    return open_reference(name, base=base, attachments=attachments)
+    return [open_reference(name, base=base, attachments=attachments)]

@@ -11,6 +11,7 @@ from traitlets import TraitError
 
 from llmagic.errors import UsageError
 from llmagic.notebook import display, options, panel, transforms
+from llmagic.notebook.ahead import Ahead
 from llmagic.notebook.asking import ask
 from llmagic.notebook.commands import COMMANDS, HELP_TEXT
 from llmagic.notebook.conversation import Conversation
@@ -41,6 +42,11 @@ class LLMagic(Magics, Defaults):
     def session(self) -> Session | None:
         """The model that is loaded."""
         return self._runtime.loaded.session
+
+    @property
+    def ahead(self) -> Ahead:
+        """What encodes images between two cells."""
+        return self._runtime.ahead
 
     @no_var_expand
     @options.cell_options
@@ -76,6 +82,7 @@ class LLMagic(Magics, Defaults):
 
     def close(self) -> None:
         """Free the model."""
+        self._runtime.ahead.close()
         self._runtime.loaded.close()
 
 
@@ -99,6 +106,8 @@ def load_ipython_extension(shell: Any) -> None:
     except TraitError as error:
         raise UsageError(f"{error} Change LLMagic's settings in ipython_config.py.") from None
     shell.register_magics(magics)
+    shell.events.register("pre_execute", magics.ahead.pause)
+    shell.events.register("post_execute", magics.ahead.resume)
     transforms.install(shell)
     panel.install(shell, magics.panel)
 
@@ -113,6 +122,8 @@ def unload_ipython_extension(shell: Any) -> None:
             f"the model is freed, and {turns} turn{'s' * (turns != 1)} of the conversation "
             "forgotten; what is stored is replayed when the cells are run again."
         )
+    shell.events.unregister("pre_execute", magics.ahead.pause)
+    shell.events.unregister("post_execute", magics.ahead.resume)
     magics.close()
     shell.configurables.remove(magics)
     transforms.remove(shell)

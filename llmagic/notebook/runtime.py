@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from llmagic.notebook import display
+from llmagic.notebook.ahead import Ahead
 from llmagic.notebook.attachments import Attached, Received
 from llmagic.notebook.conversation import Conversation
 from llmagic.notebook.defaults import Defaults
@@ -42,6 +43,8 @@ class Runtime:
     saved : Saved
     received : Received
         Attachments that front ends sent to this kernel.
+    ahead : Ahead
+        Encodes images between two cells.
     """
 
     def __init__(self, shell: Any, settings: Defaults) -> None:
@@ -51,6 +54,7 @@ class Runtime:
         self.loaded = Loaded(settings, self._read_by)
         self.saved = Saved()
         self.received = Received()
+        self.ahead = Ahead(lambda: self.loaded.session)
         self._told_malformed = False
 
     @property

@@ -22,7 +22,7 @@ from llmagic.prompt.foreign import is_named
 from llmagic.prompt.pixels import Picture
 from llmagic.prompt.references import open_reference
 
-__all__ = ["Picture", "is_image_like", "open_reference", "picture"]
+__all__ = ["Picture", "gallery", "is_image_like", "open_reference", "picture"]
 
 _SUFFIX = re.compile(
     r"\.(a?png|avif|bmp|dds|dib|gif|hei[cf]|icns|ico|j2k|jfif|jp2|jpe|jpe?g|p[bgnp]m|pcx|psd|qoi"
@@ -111,6 +111,15 @@ def is_image_like(value: object) -> bool:
         return _draws_png(value) and _png_repr(value) is not None
     except ImageError:
         return True  # `picture` says what went wrong
+
+
+def gallery(value: object) -> list[object] | None:
+    """The images of a gallery such as `llmagic.ImageUpload`, in order; None for anything else.
+
+    A gallery is what has a method `__llmagic_images__` that gives them.
+    """
+    give = getattr(type(value), "__llmagic_images__", None)
+    return None if give is None else list(give(value))
 
 
 def _is_image_file(head: bytes) -> bool:

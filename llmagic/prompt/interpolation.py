@@ -27,7 +27,7 @@ from typing import Any
 from llmagic.errors import ImageError, PromptError
 from llmagic.prompt.fields import Field, field_at
 from llmagic.prompt.foreign import is_named
-from llmagic.prompt.images import is_image_like, open_reference, picture
+from llmagic.prompt.images import gallery, is_image_like, open_reference, picture
 from llmagic.prompt.markdown import ImageMark, fences, image_marks, plain_target
 from llmagic.prompt.parts import ImagePart, TextPart
 from llmagic.prompt.pixels import Picture
@@ -206,7 +206,13 @@ class _Run:
         if field.conversion or field.spec is not None:
             self._pieces.append(self._guarded(field, lambda: self._formatted(field, value)))
             return
-        images = list(value) if isinstance(value, list | tuple) and value else [value]
+        images = gallery(value)
+        if images is None:
+            images = list(value) if isinstance(value, list | tuple) and value else [value]
+        elif not images:
+            raise ImageError(
+                f"{_quoted(field.source)} holds no images yet. Choose or drop some, or `add` them."
+            )
         if all(map(is_image_like, images)):
             self._pieces.extend(self._picture(field, image) for image in images)
         else:

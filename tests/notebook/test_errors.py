@@ -89,7 +89,7 @@ CELLS = [
     ),
     ("%llm load {qwen35} --projector {qwen35}", "ModelFileError|ProjectorError", ["qwen35"]),
     ("%llm load {qwen35_projector}", "ModelError|ModelFileError", ["mmproj-qwen35"]),
-    ("%llm load", "UsageError", ["PATH"]),
+    ("%llm load", "UsageError", ["MODEL"]),
     ("%llm load a.gguf b.gguf", "UsageError", ["b.gguf"]),
     ("%llm load a.gguf --projectr b.gguf", "UsageError", ["--projector"]),
     ("%llm load a.gguf --ctx many", "UsageError", ["many"]),

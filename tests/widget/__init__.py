@@ -1,0 +1,1 @@
+"""`llmagic.ImageUpload`: from Python, in a kernel, in a browser."""

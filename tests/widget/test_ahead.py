@@ -1,0 +1,186 @@
+"""Images are encoded between two cells: in a real kernel, by what the next cell says it did."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.notebook.kernel import LIMIT, Kernel
+from tests.toys import Toy
+
+MAGICS = "get_ipython().magics_manager.registry['LLMagic']"
+MAKE = """
+import llmagic, numpy as np
+def pixels(seed, side=64):
+    return np.random.default_rng(seed).integers(0, 255, (side, side, 3), np.uint8)
+up = llmagic.ImageUpload()
+"""
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Iterator[Kernel]:
+    kernel = Kernel(tmp_path)
+    yield kernel
+    kernel.stop()
+
+
+@pytest.fixture
+def toy(toy_named: Callable[[str], Toy]) -> Toy:
+    return toy_named("qwen2vl")
+
+
+def states(kernel: Kernel) -> list[str]:
+    return list(eval(kernel.value("[item['state'] for item in up.items]")))
+
+
+def wait_for(kernel: Kernel, wanted: list[str]) -> None:
+    """Leave the kernel alone, and look now and then."""
+    end = time.monotonic() + LIMIT
+    while (found := states(kernel)) != wanted:
+        assert time.monotonic() < end, found
+        time.sleep(0.3)
+
+
+def test_a_cell_finds_the_images_encoded(kernel: Kernel, toy: Toy) -> None:
+    kernel.load(toy.model)
+    kernel.run(f"{MAKE}\nup.add(pixels(1), pixels(2))")
+    wait_for(kernel, ["encoded"] * 2)
+    assert "tokens, encoded" in kernel.value("up.items[0]['caption']")
+    usage = kernel.ask("{up} Which is larger?").usage
+    assert usage["prompt"]["images"] == 2
+    assert usage["encoded"] == {"images": 0, "ms": usage["encoded"]["ms"]}
+    usage = kernel.ask("{up[1]} And this?").usage
+    assert (usage["evaluated"]["images"], usage["encoded"]["images"]) == (1, 0)
+    usage = kernel.ask("And these?", options="-a up").usage
+    assert (usage["evaluated"]["images"], usage["encoded"]["images"]) == (2, 0)
+
+
+def test_the_caption_has_the_tokens_that_the_prompt_gets(kernel: Kernel, toy: Toy) -> None:
+    kernel.load(toy.model)
+    kernel.run(f"{MAKE}\nup.add(pixels(1, 200))")
+    wait_for(kernel, ["encoded"])
+    tokens = int(kernel.value("up.items[0]['caption']").split(", ")[1].split()[0])
+    kernel.run("%llm reset")
+    without = kernel.ask("Hello", "a").usage["prompt"]["tokens"]
+    kernel.run("%llm reset")
+    assert kernel.ask("{up}Hello", "a").usage["prompt"]["tokens"] == without + tokens
+
+
+def test_images_wait_for_a_model_and_are_encoded_for_the_next_one(
+    kernel: Kernel, toy: Toy, toy_named: Callable[[str], Toy]
+) -> None:
+    kernel.run(f"{MAKE}\nup.add(pixels(1))")
+    assert states(kernel) == ["waiting"]
+    kernel.load(toy.model)
+    wait_for(kernel, ["encoded"])
+    kernel.load(toy_named("llama").model)
+    wait_for(kernel, ["problem"])
+    assert "takes no images" in kernel.value("up.items[0]['caption']")
+    kernel.load(toy_named("gemma3").model)
+    wait_for(kernel, ["encoded"])
+    assert kernel.ask("{up} What is it?").usage["encoded"]["images"] == 0
+
+
+def test_a_running_cell_stops_it(kernel: Kernel, toy: Toy) -> None:
+    kernel.load(toy.model)
+    kernel.run(f"{MAKE}\nup.add(*(pixels(seed, 224) for seed in range(30)))")
+    # The first cell after it finds some in the making; while one runs no other is begun.
+    counted = kernel.run(
+        f"""
+import time
+projector = {MAGICS}.session.engine.projector
+time.sleep(0.5)  # the image in the making
+before = projector.n_cached
+time.sleep(2)
+after = projector.n_cached"""
+    )
+    assert counted.error is None
+    before, after = (int(kernel.value(name)) for name in ("before", "after"))
+    assert before <= after <= before + 1
+    assert after < 30
+    wait_for(kernel, ["encoded"] * 30)
+    assert kernel.ask("{up[29]} What is it?").usage["encoded"]["images"] == 0
+
+
+def test_a_question_in_between_is_answered_as_without_it(kernel: Kernel, toy: Toy) -> None:
+    kernel.load(toy.model)
+    kernel.run(MAKE)
+    alone = kernel.ask("{pixels(3)} What is it?", "a", "-t 0").text
+    kernel.run("%llm reset")
+    kernel.run("up.add(*(pixels(seed, 224) for seed in range(20)))")
+    busy = kernel.ask("{pixels(3)} What is it?", "a", "-t 0")
+    assert busy.text == alone
+    # The model may be exchanged while an image is in the making.
+    kernel.load(toy.model, None, "--ctx", "2048")
+    assert kernel.ask("{up[0]} And this?", "b").error is None
+
+
+def test_an_image_is_encoded_once_even_where_not_all_can_be_kept(kernel: Kernel, toy: Toy) -> None:
+    kernel.run("%config LLMagic.image_budget = 1\n%config LLMagic.store = ''")
+    kernel.load(toy.model)
+    kernel.run(
+        f"""{MAKE}
+from llmagic.model.vision import Projector
+ran = []
+encode = Projector.encode
+Projector.encode = lambda self, media: ran.append(media.digest) or encode(self, media)
+up.add(pixels(1), pixels(2))"""
+    )
+    wait_for(kernel, ["encoded"] * 2)
+    for _ in range(3):
+        kernel.run("1 + 1")
+        time.sleep(0.3)
+    assert kernel.value("len(ran)") == "2"
+
+
+def test_images_are_encoded_at_once_where_asked(kernel: Kernel, toy: Toy) -> None:
+    kernel.run(MAKE)
+    assert kernel.run("up.add(pixels(1))\nup.encode()").error == "NoModelError"
+    kernel.load(toy.model)
+    encoded = "assert [item['state'] for item in up.items] == ['encoded', 'encoded']"
+    assert kernel.run(f"up.add(pixels(2))\nup.encode()\n{encoded}").error is None
+    assert kernel.ask("{up} What is it?").usage["encoded"]["images"] == 0
+
+
+def test_pictures_that_are_offered(kernel: Kernel, toy: Toy) -> None:
+    """As attachments are."""
+    kernel.load(toy.model)
+    kernel.run(f"{MAKE}\nfrom llmagic.prompt.images import picture")
+    kernel.run(f"{MAGICS}.ahead.offer([picture(pixels(7))])")
+    end = time.monotonic() + LIMIT
+    while kernel.value(f"{MAGICS}.session.engine.projector.n_cached") == "0":
+        assert time.monotonic() < end
+        time.sleep(0.3)
+    assert kernel.ask("{pixels(7)} What is it?").usage["encoded"]["images"] == 0
+
+
+def test_an_empty_gallery_says_so(kernel: Kernel, toy: Toy) -> None:
+    kernel.load(toy.model)
+    kernel.run(MAKE)
+    for outcome in (kernel.ask("{up} What is it?"), kernel.ask("What?", options="-a up")):
+        assert outcome.error == "ImageError"
+        assert "holds no images yet" in outcome.message
+
+
+def test_a_process_ends_while_it_encodes(toy: Toy) -> None:
+    script = f"""
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+for cell in (
+    "%load_ext llmagic",
+    "%llm load {toy.model} --threads 1",
+    {MAKE!r},
+    "up.add(*(pixels(seed, 448) for seed in range(50)))",
+):
+    shell.run_cell(cell).raise_error()
+print(sum(item["state"] == "encoded" for item in shell.user_ns["up"].items))
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=LIMIT)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.splitlines()[-1]) < 50
