@@ -294,7 +294,8 @@ class Projector:
 
     @property
     def cached_bytes(self) -> int:
-        return sum(embedding.nbytes for embedding in self._embeddings.values())
+        # A copy in one step: another thread may be encoding (notebook/ahead.py).
+        return sum(embedding.nbytes for embedding in list(self._embeddings.values()))
 
     def _known(self, media: Media) -> Embedding | None:
         known = self._embeddings.get(media.digest)
