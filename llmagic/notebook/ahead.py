@@ -13,10 +13,11 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from llmagic.errors import LLMagicError, NoModelError
+from llmagic.errors import ImageError, LLMagicError, NoModelError
 
 if TYPE_CHECKING:
     from llmagic.prompt.images import Picture
@@ -60,7 +61,8 @@ class Ahead:
         self._session = session
         self._changed = threading.Condition()
         self._sources: weakref.WeakSet[Source] = weakref.WeakSet()
-        self._offered: deque[Picture] = deque(maxlen=MOST_OFFERED)
+        self._offered: deque[bytes] = deque(maxlen=MOST_OFFERED)
+        self._read: deque[Picture] = deque(maxlen=MOST_OFFERED)
         self._thread: threading.Thread | None = None
         self._is_paused = False
         self._is_closed = False
@@ -79,10 +81,13 @@ class Ahead:
         self._sources.add(source)
         self.changed()
 
-    def offer(self, pictures: Iterable[Picture]) -> None:
-        """Look at images that a cell may ask for: a notebook's attachments, say."""
-        self._offered.extend(pictures)
-        self.changed()
+    def offer(self, files: Iterable[bytes]) -> None:
+        """Look at image files that a cell may ask for: attachments of cells that did not run."""
+        with self._changed:
+            self._offered.extend(files)
+            has_some = bool(self._offered)
+        if has_some:
+            self.changed()
 
     def now(self, pictures: Iterable[Picture]) -> None:
         """Encode images in the cell that runs; what goes wrong with one is in `seen`.
@@ -186,5 +191,14 @@ class Ahead:
             source.refresh()
 
     def _pictures(self) -> list[Picture]:
-        shown = [picture for source in list(self._sources) for picture in source.pictures()]
-        return [*shown, *self._offered]
+        from llmagic.prompt.images import picture
+
+        with self._changed:
+            files = list(self._offered)
+            self._offered.clear()
+        for file in files:
+            # What cannot be read is an error only where a prompt asks for it.
+            with suppress(ImageError):
+                self._read.append(picture(file))
+        shown = [each for source in list(self._sources) for each in source.pictures()]
+        return [*shown, *self._read]

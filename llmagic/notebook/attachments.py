@@ -50,8 +50,9 @@ class Received:
         self._n_bytes = 0
         self._files: OrderedDict[str, bytes] = OrderedDict()
 
-    def take(self, attachments: Mapping[str, Attachment]) -> None:
-        """Keep the bytes that came: a front end does not send them again."""
+    def take(self, attachments: Mapping[str, Attachment]) -> list[bytes]:
+        """Keep the bytes that came, and give those that are new: they are not sent again."""
+        new: list[bytes] = []
         for each in attachments.values():
             if each.data is None or each.sha256 is None or each.sha256 in self._files:
                 continue
@@ -62,8 +63,10 @@ class Received:
             if hashlib.sha256(data).hexdigest() == each.sha256:
                 self._files[each.sha256] = data
                 self._n_bytes += len(data)
+                new.append(data)
         while self._n_bytes > self._budget and len(self._files) > 1:
             self._n_bytes -= len(self._files.popitem(last=False)[1])
+        return new
 
     def file(self, name: str, attachment: Attachment) -> bytes:
         """The bytes of an attachment.

@@ -108,9 +108,7 @@ def _value(shell: Any, expression: str) -> object:
         ) from error
 
 
-def _images(
-    shell: Any, name: str, base: Path, attachments: Mapping[str, bytes]
-) -> list[Picture]:
+def _images(shell: Any, name: str, base: Path, attachments: Mapping[str, bytes]) -> list[Picture]:
     from llmagic.prompt.images import gallery, open_reference, picture
 
     if not name.isidentifier():

@@ -89,7 +89,9 @@ class Runtime:
         if path is not None:
             document = self.saved.document(path, self.conversation, request)
         for cell in document.cells if document is not None else ():
-            self.received.take(cell.attachments)
+            new = self.received.take(cell.attachments)
+            if cell.turn is None and cell.id != request.cell:
+                self.ahead.offer(new)
         return request, document
 
     def arrange(self) -> Document | None:

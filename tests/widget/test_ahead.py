@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.notebook.kernel import LIMIT, Kernel
 from tests.toys import Toy
@@ -147,16 +152,33 @@ def test_images_are_encoded_at_once_where_asked(kernel: Kernel, toy: Toy) -> Non
     assert kernel.ask("{up} What is it?").usage["encoded"]["images"] == 0
 
 
-def test_pictures_that_are_offered(kernel: Kernel, toy: Toy) -> None:
-    """As attachments are."""
+def test_attachments_of_cells_below(kernel: Kernel, toy: Toy) -> None:
+    """A front end sends them with the cell that runs; the next one finds them encoded."""
     kernel.load(toy.model)
-    kernel.run(f"{MAKE}\nfrom llmagic.prompt.images import picture")
-    kernel.run(f"{MAGICS}.ahead.offer([picture(pixels(7))])")
+    stream = io.BytesIO()
+    Image.new("RGB", (64, 48), "red").save(stream, "PNG")
+    data = stream.getvalue()
+    attachment = {
+        "mime": "image/png",
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "data": base64.b64encode(data).decode(),
+    }
+    sources = ["%%llm --max-tokens 8 \nHello", "%%llm --max-tokens 8 \n![](attachment:x.png) What?"]
+    cells: list[dict[str, Any]] = [
+        {"id": name, "source": source, "turn": None}
+        for name, source in zip("ab", sources, strict=True)
+    ]
+    cells[1]["attachments"] = {"x.png": attachment}
+    document = {"version": 1, "notebook": "n.ipynb", "cells": cells}
+    assert kernel.run(sources[0], "a", metadata={"llmagic": document}).usage["turn"]
     end = time.monotonic() + LIMIT
     while kernel.value(f"{MAGICS}.session.engine.projector.n_cached") == "0":
         assert time.monotonic() < end
         time.sleep(0.3)
-    assert kernel.ask("{pixels(7)} What is it?").usage["encoded"]["images"] == 0
+    del attachment["data"]
+    usage = kernel.run(sources[1], "b", metadata={"llmagic": document}).usage
+    assert usage["prompt"]["images"] == 1
+    assert usage["encoded"]["images"] == 0
 
 
 def test_an_empty_gallery_says_so(kernel: Kernel, toy: Toy) -> None:
