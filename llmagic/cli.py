@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -39,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LLMagicError as error:
         print(f"llmagic {parsed.command}: {error}", file=sys.stderr)
         return CANNOT
+    except BrokenPipeError:
+        # `… | head`: whoever read has enough. Nothing is left to flush at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOT_WELL
     except KeyboardInterrupt:
         print(f"llmagic {parsed.command}: interrupted", file=sys.stderr)
         return INTERRUPTED

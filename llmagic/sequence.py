@@ -246,8 +246,13 @@ class Sequence:
             return self  # its steps are known
         return Sequence(tuple(spans), self.chunk, self.seed)
 
-    def reply_step(self, tokens: Iterable[int], key: bytes) -> Step | None:
-        """The step of a reply generated after this sequence, evaluated as `key`; None if empty."""
+    def reply_step(self, tokens: Iterable[int], key: bytes | None = None) -> Step | None:
+        """The step of a reply generated after this sequence; None if empty.
+
+        `key` is what the sequence was evaluated as, by default as from nothing.
+        """
+        if key is None:
+            key = self.steps[-1].key if self.steps else self.root
         span = Text(tuple(tokens), reply=True, boundary=Boundary.REPLY)
         if not span.tokens:
             return None

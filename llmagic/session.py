@@ -118,7 +118,7 @@ class Session:
         files = resolve(model, projector=projector, tell=tell)
         with ExitStack() as opened:
             if store is not False:
-                folder = root() if store is True else Path(store).expanduser()
+                folder = root() if store is True else Path(store)
                 self.store = Store(folder, budget=store_budget, warn=self._warnings.append)
                 opened.callback(self.store.close)
             self.engine = Engine(
@@ -227,8 +227,7 @@ class Session:
             if system is None and parent is not None:
                 system = parent.system
             tell = on_event or _quiet
-            while self._warnings:
-                tell(Notice(self._warnings.popleft()))
+            self._warn(tell)
             drawing = self._switched(drawing)
             wanted = self._sequence(system, parent, parts, drawing.think)
             turn = self._replay(wanted, parent, system, parts, drawing, tell) if replay else None
@@ -239,8 +238,14 @@ class Session:
                 turn = replace(turn, data=_data(form, turn))
             if is_new:
                 self.archive.put(wanted, turn)
+            self.archive.touch(turn)
+            self._warn(tell)
             self.last = turn
             return turn
+
+    def _warn(self, tell: Callable[[Event], None]) -> None:
+        while self._warnings:
+            tell(Notice(self._warnings.popleft()))
 
     @contextmanager
     def _only_one(self) -> Iterator[None]:
@@ -404,6 +409,9 @@ class Session:
         if found is None:
             return None
         answer, tier = found
+        disk, reply = self.engine.checkpoints.disk, wanted.reply_step(answer.reply.tokens)
+        if disk is not None:
+            disk.touch([*wanted.steps, *([reply] if reply is not None else [])])
         name = self.engine.model.name
         cost = replayed(wanted, sampling, answer.reply.tokens, tier=tier, model=name)
         if answer.thought:

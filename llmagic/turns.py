@@ -181,6 +181,18 @@ class Archive:
             self._store.flush(5.0)
             self._store.remove(Kind.TURN, self._name(turn.id))
 
+    def touch(self, last: Turn) -> None:
+        """Mark a conversation's turns and images as used: what is in use is not evicted."""
+        if self._store is None:
+            return
+        for turn in last.path():
+            self._store.touch(Kind.TURN, self._name(turn.id))
+            for source in self._sources.get(turn.id, ()):
+                self._store.touch(Kind.ASKED, self._source_name(turn.id, source))
+            for part in turn.parts:
+                if isinstance(part, ImagePart):
+                    self._store.touch(Kind.IMAGE, part.picture.digest)
+
     def name_source(self, turn: Turn, source: str) -> None:
         """Remember that a cell with this source gave this turn."""
         digest = _source_digest(source)
@@ -234,8 +246,7 @@ class Archive:
         digest = _source_digest(source)
         if digest in self._sources.get(turn, ()):
             return True
-        name = self._source_name(turn, digest)
-        return self._store is not None and self._store.has(Kind.ASKED, name)
+        return self._get(Kind.ASKED, self._source_name(turn, digest)) is not None
 
     def _name(self, turn: str) -> bytes:
         # A turn's id is content alone; a stored one has the tokens of one model.

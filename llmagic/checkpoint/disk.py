@@ -76,6 +76,13 @@ class DiskTier:
                 above = each.parent.key if each.parent is not None else None
                 self.save(each.steps[-1], each.payload, above)
 
+    def touch(self, steps: Sequence[Step]) -> None:
+        """Mark the checkpoints at these steps as used; what they stand on outlives them anyway."""
+        for step in steps:
+            if step.boundary is not None:
+                for kind in (Kind.CHECKPOINT, Kind.STATE):
+                    self._store.touch(kind, step.key)
+
     def has_rows(self, key: bytes) -> bool:
         """Whether there is a checkpoint others can stand on."""
         return self._store.has(Kind.CHECKPOINT, key)

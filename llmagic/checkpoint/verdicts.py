@@ -23,6 +23,7 @@ from llmagic.checkpoint.probe import Story, Verdict, probe
 from llmagic.model.context import Context
 from llmagic.model.loading import Memory
 from llmagic.model.vision import Projector
+from llmagic.store import located
 
 FORMAT = 1
 STORE = "LLMAGIC_STORE"
@@ -36,8 +37,8 @@ ATTEMPTS = 2
 def store_folder() -> Path:
     """Where files that outlive a process go: `LLMAGIC_STORE`, or the user's cache folder."""
     if chosen := os.environ.get(STORE):
-        return Path(chosen).expanduser()
-    return Path(platformdirs.user_cache_dir("llmagic", appauthor=False))
+        return located(chosen)
+    return located(platformdirs.user_cache_dir("llmagic", appauthor=False))
 
 
 class Record:

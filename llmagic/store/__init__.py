@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from llmagic.store.container import Entry, Header, Kind
-from llmagic.store.folder import Record, root
+from llmagic.store.folder import Record, located, root
 from llmagic.store.store import DEFAULT_BUDGET, Store, Usage
 
-__all__ = ["DEFAULT_BUDGET", "Entry", "Header", "Kind", "Record", "Store", "Usage", "root"]
+__all__ = [
+    "DEFAULT_BUDGET",
+    "Entry",
+    "Header",
+    "Kind",
+    "Record",
+    "Store",
+    "Usage",
+    "located",
+    "root",
+]

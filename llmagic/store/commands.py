@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import sys
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
+from llmagic.errors import UsageError
 from llmagic.store.container import Kind
-from llmagic.store.folder import Folder, Record, root
+from llmagic.store.folder import Folder, Record, located, root
 from llmagic.store.store import DEFAULT_BUDGET
 from llmagic.store.upkeep import Removed, Selection, clear, prune, verify
 
@@ -35,9 +36,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     ):
         action = actions.add_parser(run.__name__[1:], help=summary, description=summary)
         action.set_defaults(run=run)
-        action.add_argument(
-            "--store", type=Path, metavar="FOLDER", help="default: LLMAGIC_STORE or the cache"
-        )
+        action.add_argument("--store", metavar="FOLDER", help="default: LLMAGIC_STORE or the cache")
         action.add_argument("--json", action="store_true", help="print one JSON object")
         if run is not _verify:
             _add_selection(action)
@@ -58,12 +57,8 @@ def _add_selection(action: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--model", metavar="TEXT", help="part of the model's name")
     group.add_argument("--notebook", metavar="TEXT", help="part of the notebook's name")
-    group.add_argument(
-        "--older-than", type=_age, default=0.0, metavar="AGE", help="not used for, e.g. 7d, 12h"
-    )
-    group.add_argument(
-        "--larger-than", type=_size, default=0, metavar="SIZE", help="e.g. 10M, 1.5G"
-    )
+    group.add_argument("--older-than", type=_age, metavar="AGE", help="not used for, e.g. 7d, 12h")
+    group.add_argument("--larger-than", type=_size, metavar="SIZE", help="e.g. 10M, 1.5G")
 
 
 def _kind(text: str) -> Kind:
@@ -82,14 +77,19 @@ def _size(text: str) -> int:
 
 
 def _quantity(text: str, units: dict[str, int], expected: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]?)", text.strip())
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)\s*([a-zA-Z]?)", text.strip())
     if found is None or found[2] not in units:
         raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
     return float(found[1]) * units[found[2]]
 
 
 def _folder(arguments: argparse.Namespace) -> Folder:
-    return Folder((arguments.store or root()).expanduser())
+    path = root() if arguments.store is None else located(arguments.store)
+    if os.path.exists(path) and not os.path.isdir(path):
+        raise UsageError(f"expected the store's folder, and {path} is a file.")
+    if arguments.store is not None and not os.path.isdir(path):
+        raise UsageError(f"expected the store's folder, and there is none at {path}.")
+    return Folder(path)
 
 
 def _selection(arguments: argparse.Namespace) -> Selection:

@@ -40,8 +40,17 @@ PUBLISHING = 5.0
 def root() -> Path:
     """Where the store is by default: LLMAGIC_STORE, or `store` in the platform's cache folder."""
     if named := os.environ.get("LLMAGIC_STORE"):
-        return Path(named).expanduser()
-    return platformdirs.user_cache_path("llmagic", appauthor=False) / "store"
+        return located(named)
+    return located(platformdirs.user_cache_dir("llmagic", appauthor=False)) / "store"
+
+
+def located(path: str | os.PathLike[str]) -> Path:
+    """A folder's absolute path, which `os.chdir` does not move.
+
+    A `~` that stands for nobody's home stays: such a path is no folder, and `Store` says so.
+    """
+    expanded = Path(os.path.expanduser(path))
+    return expanded if expanded.parts[:1] and expanded.parts[0][0] == "~" else expanded.absolute()
 
 
 @dataclass(frozen=True)
@@ -84,9 +93,11 @@ class Folder:
 
         Raises
         ------
-        OSError
+        OSError, ValueError
             They cannot be made.
         """
+        if not self.path.is_absolute():
+            raise ValueError("there is no such home folder")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         for folder in (self.path, self._versioned, *map(self.of, Kind)):
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -178,7 +189,7 @@ class Folder:
         try:
             with os.scandir(self.of(kind)) as items:
                 return list(items)
-        except OSError:
+        except (OSError, ValueError):
             return []
 
     # --- writing ------------------------------------------------------------------------------
@@ -249,7 +260,8 @@ class Folder:
                 with contextlib.suppress(OSError):
                     stat = item.stat(follow_symlinks=False)
                     age = time.time() - stat.st_mtime
-                    if age >= older and remove_abandoned(item.path, age):
+                    # A clock that went back makes a file young for long.
+                    if (age >= older or not older) and remove_abandoned(item.path, age):
                         count += 1
                         n_bytes += stat.st_size
         return count, n_bytes

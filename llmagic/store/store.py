@@ -7,6 +7,7 @@ not kept, and the user is told once.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -14,12 +15,13 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from llmagic.store.container import DamagedError, Entry, Header, Kind, check
-from llmagic.store.folder import Folder, Record
+from llmagic.store.folder import Folder, Record, located
 from llmagic.store.writer import EXIT_SECONDS, Job, Writer
 
 GIB = 1 << 30
 DEFAULT_BUDGET = 10 * GIB
 QUEUE = GIB // 2
+TOUCH_SECONDS = 60.0
 
 _T = TypeVar("_T")
 
@@ -64,23 +66,25 @@ class Store:
         warn: Callable[[str], None],
         queue: int = QUEUE,
     ) -> None:
-        self.path = Path(folder)
+        self.path = located(folder)
         self.budget = budget
         self._folder = Folder(self.path)
         self._warn = warn
         self._writer = Writer(self._folder, budget, queue, warn)
         self._bad: set[tuple[Kind, bytes]] = set()
+        self._touched: dict[tuple[Kind, bytes], float] = {}
         self.usable = True
         try:
             self._folder.create()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             # A folder that is there but cannot be written to is still read.
-            self.usable = self.path.is_dir() and os.access(self.path, os.R_OK | os.X_OK)
+            self.usable = os.path.isdir(self.path) and os.access(self.path, os.R_OK | os.X_OK)
             if not self.usable:
                 self._writer.is_on = False
+                reason = error.strerror if isinstance(error, OSError) else error
                 warn(
-                    f"expected a folder for the store at {self.path}, but {error.strerror}; "
-                    "nothing is kept on disk. Set LLMAGIC_STORE to a folder you can write to."
+                    f"the store cannot be at {str(self.path)!r} ({reason}): nothing is kept on "
+                    "disk. Set LLMAGIC_STORE to a folder you can write to, and start again."
                 )
 
     # --- reading ------------------------------------------------------------------------------
@@ -128,6 +132,13 @@ class Store:
             self._bad.add((kind, name))
         self._warn(f"{self._folder.file(kind, name)} {what}.")
         return None
+
+    def touch(self, kind: Kind, name: bytes) -> None:
+        """Mark an entry as used without reading it, at most once a minute."""
+        now = time.monotonic()
+        if self.usable and self._touched.get((kind, name), -TOUCH_SECONDS) <= now - TOUCH_SECONDS:
+            self._touched[kind, name] = now
+            self._folder.touch(kind, name)
 
     def records(self, kind: Kind | None = None) -> Iterator[Record]:
         """The entries that are there, of one kind or of all, in no order."""

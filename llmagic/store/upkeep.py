@@ -35,8 +35,8 @@ class Selection:
     kinds: tuple[Kind, ...] = ()
     model: str | None = None
     notebook: str | None = None
-    older: float = 0.0
-    larger: int = 0
+    older: float | None = None
+    larger: int | None = None
 
     @property
     def is_everything(self) -> bool:
@@ -51,7 +51,9 @@ class Selection:
         for record in folder.records():
             if self.kinds and record.kind not in self.kinds:
                 continue
-            if record.n_bytes < self.larger or now - record.used < self.older * 1e9:
+            if self.larger is not None and record.n_bytes < self.larger:
+                continue
+            if self.older and now - record.used < self.older * 1e9:
                 continue
             try:
                 meta = folder.header(record.kind, record.name).meta

@@ -180,8 +180,9 @@ class Writer:
         self._drop()
         reason = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
         self._warn(
-            f"nothing more is kept on disk until the next start: {reason} "
-            f"({self._folder.path}). Make room or change LLMAGIC_STORE; all else goes on."
+            f"nothing more is kept on disk: {reason} "
+            f"({self._folder.path}). Make room or change LLMAGIC_STORE, then `%llm unload` and "
+            "`%llm load`; all else goes on."
         )
 
     def _write(self, job: Job) -> bool:

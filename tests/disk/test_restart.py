@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -331,3 +332,81 @@ def test_files_say_which_notebook_they_belong_to(toy_named, tmp_path: Path):
         command[:-2], capture_output=True, text=True, check=True, env=environment
     )
     assert len(everything.stdout) > len(run.stdout)
+
+
+@pytest.mark.parametrize("toy_name", ["qwen35", "llama"])
+def test_what_is_replayed_is_used(
+    toy_name: str, toy_named: Callable[[str], Toy], tmp_path: Path
+) -> None:
+    """Or the budget would take today's notebook before last month's."""
+    toy, turns = toy_named(toy_name), list[Turn]()
+    with open_session(toy, tmp_path / "store") as session:
+        for index in range(3):
+            turns.append(ask_cell(session, toy, index, turns[-1] if turns else None))
+            session.name_source(turns[-1], f"cell {index}")
+    files = list((tmp_path / "store").rglob("*.safetensors"))
+    for file in files:
+        os.utime(file, (1e9, 1e9))
+    with open_session(toy, tmp_path / "store") as session:
+        parent = None
+        for index in range(3):
+            parent = session.recall(turns[index].id, after=parent, source=f"cell {index}")
+        assert parent is not None
+        again = ask_cell(session, toy, 2, parent.parent, replay=True)
+        assert again.usage["generated"]["stop"] == "replayed"
+    # An embedding is made again from its image; the questions above were not asked.
+    unused = {Kind.EMBEDDING, Kind.ASKED}
+    old = [file for file in files if file.stat().st_mtime < 1e9 + 1]
+    assert {Kind(file.parent.name) for file in old} <= unused
+
+
+def test_a_damaged_file_is_told_in_the_cell_that_met_it(
+    toy_named: Callable[[str], Toy], tmp_path: Path
+) -> None:
+    toy = toy_named("llama")
+    with open_session(toy, tmp_path / "store") as session:
+        ask_cell(session, toy, 0, None)
+    for file in (tmp_path / "store" / "v1" / "asked").iterdir():
+        file.write_bytes(b"")
+    told: list[object] = []
+    with open_session(toy, tmp_path / "store") as session:
+        ask_cell(session, toy, 0, None, replay=True, on_event=told.append)
+    assert any("is damaged" in event.text for event in told if isinstance(event, Notice))
+
+
+def test_a_damaged_record_of_a_cell_is_no_record(
+    toy_named: Callable[[str], Toy], tmp_path: Path
+) -> None:
+    toy = toy_named("llama")
+    with open_session(toy, tmp_path / "store") as session:
+        turn = ask_cell(session, toy, 0, None)
+        session.name_source(turn, "the cell")
+    for file in (tmp_path / "store" / "v1" / "asked").iterdir():
+        file.write_bytes(file.read_bytes()[:-1])
+    with open_session(toy, tmp_path / "store") as session:
+        assert session.recall(turn.id, after=None, source="the cell") is None
+        assert session.recall(turn.id, after=None) == turn
+
+
+@pytest.mark.parametrize("folder", ["~nobody-of-this-name/x", "a" * 300, "a\0b", "/proc/nowhere/x"])
+def test_a_store_that_cannot_be_is_told_and_cells_run(
+    folder: str, toy_named: Callable[[str], Toy]
+) -> None:
+    told: list[object] = []
+    with open_session(toy_named("llama"), folder) as session:
+        turn = session.ask("Anything?", max_tokens=2, on_event=told.append)
+        assert len(turn.tokens) <= 2
+        assert session.status()["store"]["files"] == 0
+    assert any("nothing is kept" in event.text for event in told if isinstance(event, Notice))
+
+
+def test_a_relative_store_stays_where_it_is(
+    toy_named: Callable[[str], Toy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with open_session(toy_named("llama"), Path("here")) as session:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        session.ask("Anything?", max_tokens=2)
+    assert list((tmp_path / "here").rglob("*.safetensors"))
+    assert not list((tmp_path / "elsewhere").iterdir())

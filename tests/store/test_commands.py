@@ -232,9 +232,10 @@ def test_clear_says_what_is_still_there(full: Opened, run, monkeypatch):
 
 
 @pytest.mark.parametrize("action", ["ls", "verify", "prune", "clear"])
-def test_without_a_store(run, tmp_path: Path, action: str):
+def test_before_there_is_a_store(run, tmp_path: Path, action: str, monkeypatch: pytest.MonkeyPatch):
     missing = tmp_path / "missing"
-    status, out = run(action, "--store", str(missing))
+    monkeypatch.setenv("LLMAGIC_STORE", str(missing))
+    status, out = run(action)
     assert status == 0
     assert out.strip()
     assert not missing.exists()
@@ -273,3 +274,33 @@ def test_the_bar_is_for_terminals_only(full: Opened, tmp_path: Path):
     # The line is wiped at the end.
     assert bar.endswith("\r")
     assert not bar.split("\r")[-2].strip()
+
+
+@pytest.mark.parametrize("action", ["ls", "verify", "prune", "clear"])
+def test_a_store_that_is_not_there_is_no_empty_one(
+    action: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in ("typo", "file"):
+        assert cli.main(["cache", action, "--store", str(tmp_path / folder)]) == 2
+        assert "expected the store's folder" in capsys.readouterr().err
+
+
+def test_an_unfinished_file_from_the_future_is_removed(full: Opened) -> None:
+    unfinished = full.file(Kind.TURN, b"").parent / ".writing-0123456789abcdef"
+    unfinished.write_text("")
+    os.utime(unfinished, (4e9, 4e9))
+    assert cli.main(["cache", "verify"]) == 0
+    assert not unfinished.exists()
+
+
+def test_zero_selects_all(full: Opened, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["cache", "prune", "--older-than", "0d"]) == 0
+    assert cli.main(["cache", "ls"]) == 0
+    assert "0 entries" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_enough(full: Opened) -> None:
+    command = f"{sys.executable} -m llmagic.cli cache ls --json | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert not done.stderr
