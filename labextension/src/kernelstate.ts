@@ -1,0 +1,123 @@
+import { ISessionContext } from '@jupyterlab/apputils';
+import { Kernel, KernelMessage } from '@jupyterlab/services';
+import { JSONObject, PromiseDelegate } from '@lumino/coreutils';
+
+const TARGET = 'llmagic.panel';
+
+/** An amount against what may be used of it, in bytes or tokens. */
+export interface IShare {
+  used: number;
+  budget?: number | null;
+  limit?: number | null;
+}
+
+/** One turn, as the kernel tells of it. */
+export interface ITurn {
+  turn: string;
+  parent: string | null;
+  cell: string | null;
+  thread: string;
+  joins: boolean;
+  number: number | null;
+  current: boolean;
+  stale: '' | 'edited' | 'above';
+  question: string;
+  reply: string;
+  images: number;
+  tokens: number;
+  bytes: { memory: number; disk: number };
+  tiers: string[];
+  pinned: boolean;
+}
+
+/** Everything the panel shows. */
+export interface IKernelState {
+  busy: boolean;
+  model: string | null;
+  context: IShare | null;
+  memory: IShare | null;
+  disk: IShare | null;
+  turns: ITurn[];
+}
+
+/** An earlier version of a cell. */
+export interface IVersion {
+  turn: string;
+  source: string;
+  output: JSONObject;
+}
+
+/** Asks one kernel about its turns, over a comm of its own. */
+export class KernelState {
+  constructor(private _session: ISessionContext) {
+    _session.kernelChanged.connect(this._forget, this);
+    _session.statusChanged.connect(this._onStatus, this);
+  }
+
+  dispose(): void {
+    this._session.kernelChanged.disconnect(this._forget, this);
+    this._session.statusChanged.disconnect(this._onStatus, this);
+    this._forget();
+  }
+
+  /**
+   * Send a request.
+   *
+   * @returns null where nobody answers: no kernel, or one without llmagic.
+   * @throws With the kernel's message when it refuses.
+   */
+  async ask(request: JSONObject): Promise<JSONObject | null> {
+    const comm = this._connect();
+    if (comm === null) {
+      return null;
+    }
+    const id = `${++this._number}`;
+    const answer = new PromiseDelegate<JSONObject | null>();
+    this._waiting.set(id, answer);
+    comm.send({ ...request, id });
+    const found = await answer.promise;
+    if (found?.type === 'error') {
+      throw new Error(String(found.message));
+    }
+    return found;
+  }
+
+  private _connect(): Kernel.IComm | null {
+    const kernel = this._session.session?.kernel;
+    if (!kernel || !kernel.handleComms || kernel.status === 'dead') {
+      return null;
+    }
+    if (this._comm === null || this._comm.isDisposed) {
+      const comm = kernel.createComm(TARGET);
+      comm.onMsg = message => this._onMessage(message);
+      // A kernel without llmagic closes it at once.
+      comm.onClose = () => this._forget();
+      comm.open({});
+      this._comm = comm;
+    }
+    return this._comm;
+  }
+
+  private _onMessage(message: KernelMessage.ICommMsgMsg): void {
+    const data = message.content.data as JSONObject;
+    const id = String(data.id);
+    this._waiting.get(id)?.resolve(data);
+    this._waiting.delete(id);
+  }
+
+  private _onStatus(_: unknown, status: Kernel.Status): void {
+    if (status === 'restarting' || status === 'autorestarting' || status === 'dead') {
+      this._forget();
+    }
+  }
+
+  private _forget(): void {
+    this._comm = null;
+    this._waiting.forEach(answer => answer.resolve(null));
+    this._waiting.clear();
+  }
+
+  private _comm: Kernel.IComm | null = null;
+  private _number = 0;
+  private _waiting = new Map<string, PromiseDelegate<JSONObject | null>>();
+}

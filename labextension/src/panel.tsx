@@ -1,0 +1,220 @@
+import { ReactWidget, UseSignal } from '@jupyterlab/apputils';
+import { LabIcon } from '@jupyterlab/ui-components';
+import { Message } from '@lumino/messaging';
+import * as React from 'react';
+import { count, size } from './describe';
+import { IKernelState, IShare, ITurn, IVersion } from './kernelstate';
+import { PanelModel } from './panelmodel';
+
+export const icon = new LabIcon({
+  name: 'llmagic:turns',
+  svgstr:
+    '<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 16 16">' +
+    '<g class="jp-icon3" fill="none" stroke="#616161" stroke-width="1.5">' +
+    '<circle cx="4" cy="3.5" r="2"/><circle cx="4" cy="12.5" r="2"/>' +
+    '<circle cx="12" cy="8" r="2"/><path d="M4 5.500v5M4 8h6"/></g></svg>'
+});
+
+/** The tree of turns in the side bar. */
+export class TurnsPanel extends ReactWidget {
+  constructor(private _model: PanelModel) {
+    super();
+    this.id = 'llmagic-turns';
+    this.title.icon = icon;
+    this.title.caption = 'Turns of this conversation (llmagic)';
+    this.addClass('llm-Panel');
+    this.node.setAttribute('role', 'region');
+    this.node.setAttribute('aria-label', 'Turns of this conversation');
+  }
+
+  protected override render(): React.JSX.Element {
+    return (
+      <UseSignal signal={this._model.stateChanged}>
+        {() => <Content model={this._model} />}
+      </UseSignal>
+    );
+  }
+
+  protected override onAfterShow(message: Message): void {
+    super.onAfterShow(message);
+    this._model.isActive = true;
+  }
+
+  protected override onAfterHide(message: Message): void {
+    super.onAfterHide(message);
+    this._model.isActive = false;
+  }
+}
+
+function Content({ model }: { model: PanelModel }): React.JSX.Element {
+  const { state } = model;
+  if (state === null) {
+    return (
+      <p className="llm-Panel-empty">
+        {(model.conversation?.states.size ?? 0) > 0
+          ? 'The kernel has no turns yet: run the cell with %load_ext llmagic, then a %%llm cell.'
+          : 'The notebook in front has no %%llm cell.'}
+      </p>
+    );
+  }
+  return (
+    <>
+      <Header state={state} />
+      {state.turns.length > 0 ? (
+        <Tree model={model} turns={state.turns} />
+      ) : (
+        <p className="llm-Panel-empty">No turn yet.</p>
+      )}
+    </>
+  );
+}
+
+function Header({ state }: { state: IKernelState }): React.JSX.Element {
+  return (
+    <header className="llm-Panel-header">
+      <div className="llm-Panel-model">{state.model ?? 'no model is loaded'}</div>
+      <Share name="Context" share={state.context} unit={amount => amount.toLocaleString('en')} />
+      <Share name="Memory" share={state.memory} unit={size} />
+      <Share name="Disk" share={state.disk} unit={size} />
+    </header>
+  );
+}
+
+function Share(props: {
+  name: string;
+  share: IShare | null;
+  unit: (amount: number) => string;
+}): React.JSX.Element | null {
+  const { name, share, unit } = props;
+  if (share === null) {
+    return null;
+  }
+  const limit = share.budget ?? share.limit ?? null;
+  const text = `${unit(share.used)}${limit === null ? '' : ` of ${unit(limit)}`}`;
+  return (
+    <div className="llm-Share">
+      <span>{name}</span>
+      <meter min={0} max={limit ?? 1} value={limit === null ? 0 : share.used} aria-label={name}>
+        {text}
+      </meter>
+      <span>{text}</span>
+    </div>
+  );
+}
+
+/** Turns below their parents; only where a branch begins the tree steps to the right. */
+function Tree({ model, turns }: { model: PanelModel; turns: ITurn[] }): React.JSX.Element {
+  const children = new Map<string | null, ITurn[]>();
+  const known = new Set(turns.map(turn => turn.turn));
+  for (const turn of turns) {
+    const parent = turn.parent !== null && known.has(turn.parent) ? turn.parent : null;
+    children.set(parent, [...(children.get(parent) ?? []), turn]);
+  }
+  const rows: { turn: ITurn; depth: number }[] = [];
+  const walk = (parent: string | null, depth: number) => {
+    const branches = children.get(parent) ?? [];
+    // The current path goes straight down, others are drawn beside it, before it.
+    const straight = branches.find(turn => turn.current) ?? branches.at(-1);
+    for (const turn of branches.filter(each => each !== straight)) {
+      rows.push({ turn, depth: depth + 1 });
+      walk(turn.turn, depth + 1);
+    }
+    if (straight !== undefined) {
+      rows.push({ turn: straight, depth });
+      walk(straight.turn, depth);
+    }
+  };
+  walk(null, 0);
+  return (
+    <ul className="llm-Turns" aria-label="Turns">
+      {rows.map(({ turn, depth }) => (
+        <Row key={`${turn.turn} ${turn.cell}`} model={model} turn={turn} depth={depth} />
+      ))}
+    </ul>
+  );
+}
+
+function Row(props: { model: PanelModel; turn: ITurn; depth: number }): React.JSX.Element {
+  const { model, turn, depth } = props;
+  const stale = turn.current ? model.countStale(turn.cell) : 0;
+  const places = turn.tiers.length > 0 ? turn.tiers.join(', ') : 'nowhere';
+  const bytes = Math.max(turn.bytes.memory, turn.bytes.disk);
+  const versions = model.versions?.cell === turn.cell ? model.versions : null;
+  return (
+    <li
+      className="llm-Turn"
+      data-current={turn.current}
+      data-stale={turn.stale}
+      style={{ marginLeft: `${Math.min(depth, 8) * 12}px` }}
+    >
+      <button
+        type="button"
+        className="llm-Turn-go"
+        aria-current={turn.current}
+        title={turn.cell === null ? 'Its cell is not in the notebook' : 'Go to the cell'}
+        onClick={() => model.goTo(turn)}
+      >
+        <span className="llm-Turn-question">
+          {turn.number !== null && <b>{turn.number} </b>}
+          {turn.question.trim() || count(turn.images, 'image')}
+        </span>
+        <span className="llm-Turn-reply">{turn.reply}</span>
+        <span className="llm-Turn-figures">
+          {[
+            count(turn.tokens, 'token'),
+            turn.images > 0 ? count(turn.images, 'image') : '',
+            bytes > 0 ? size(bytes) : '',
+            places,
+            turn.stale === 'edited' ? 'edited' : turn.stale === 'above' ? 'outdated' : '',
+            turn.pinned ? 'pinned' : ''
+          ]
+            .filter(Boolean)
+            .join(' · ')}
+        </span>
+      </button>
+      <div className="llm-Turn-buttons">
+        {stale > 0 && (
+          <button type="button" onClick={() => void model.runFrom(turn)}>
+            Run {count(stale, 'stale cell')}
+          </button>
+        )}
+        <button type="button" aria-pressed={turn.pinned} onClick={() => void model.pin(turn)}>
+          Pin
+        </button>
+        <button type="button" onClick={() => void model.forget(turn)}>
+          Forget
+        </button>
+        {turn.cell !== null && turn.current && (
+          <button
+            type="button"
+            aria-expanded={versions !== null}
+            onClick={() => void model.showVersions(turn)}
+          >
+            Versions
+          </button>
+        )}
+      </div>
+      {versions !== null && <Versions model={model} turn={turn} list={versions.list} />}
+    </li>
+  );
+}
+
+function Versions(props: { model: PanelModel; turn: ITurn; list: IVersion[] }): React.JSX.Element {
+  const { model, turn, list } = props;
+  return (
+    <ol className="llm-Versions" aria-label="Versions of this cell">
+      {list.map(version => (
+        <li key={version.turn}>
+          <button
+            type="button"
+            disabled={version.turn === turn.turn}
+            title={version.source}
+            onClick={() => void model.restore(turn.cell!, version)}
+          >
+            {version.source.replace(/^\s*%%llm[^\n]*\n/, '').slice(0, 80) || version.source}
+          </button>
+        </li>
+      ))}
+    </ol>
+  );
+}

@@ -1,0 +1,193 @@
+import { Notification, VDomModel } from '@jupyterlab/apputils';
+import { ICodeCellModel } from '@jupyterlab/cells';
+import { IOutput } from '@jupyterlab/nbformat';
+import { NotebookPanel } from '@jupyterlab/notebook';
+import { JSONObject } from '@lumino/coreutils';
+import { Conversation } from './conversation';
+import { Conversations } from './conversations';
+import { runStale } from './commands';
+import { isStale } from './freshness';
+import { IKernelState, ITurn, IVersion, KernelState } from './kernelstate';
+
+/** What the panel shows of the notebook in front, kept up to date while it can be seen. */
+export class PanelModel extends VDomModel {
+  constructor(private _conversations: Conversations) {
+    super();
+    _conversations.tracker.currentChanged.connect(this._onPanel, this);
+    _conversations.opened.connect(this._onPanel, this);
+    this._onPanel();
+  }
+
+  /** null as long as no kernel with llmagic has answered. */
+  state: IKernelState | null = null;
+  /** The turn whose cell's versions are shown, and these. */
+  versions: { cell: string; list: IVersion[] } | null = null;
+
+  get conversation(): Conversation | undefined {
+    return this._conversations.of(this._panel);
+  }
+
+  /** Whether anybody looks. */
+  get isActive(): boolean {
+    return this._isActive;
+  }
+
+  set isActive(active: boolean) {
+    this._isActive = active;
+    if (active) {
+      void this.refresh();
+    }
+  }
+
+  /** Ask the kernel again. */
+  async refresh(): Promise<void> {
+    const [kernel, conversation] = [this._kernel, this.conversation];
+    if (!this._isActive || kernel === null || conversation === undefined) {
+      return;
+    }
+    if (this._isAsking) {
+      this._isLate = true;
+      return;
+    }
+    this._isAsking = true;
+    const asking = conversation.cells().filter(cell => conversation.states.has(cell.id));
+    let state: unknown = null;
+    try {
+      state = asking.length
+        ? await kernel.ask({
+            type: 'state',
+            notebook: conversation.path,
+            sources: Object.fromEntries(asking.map(cell => [cell.id, cell.source]))
+          })
+        : null;
+    } catch (error) {
+      console.error('llmagic: the kernel did not tell its state', error);
+    }
+    this._isAsking = false;
+    if (kernel === this._kernel) {
+      this.state = state as IKernelState | null;
+      this.stateChanged.emit();
+    }
+    if (this._isLate) {
+      this._isLate = false;
+      void this.refresh();
+    }
+  }
+
+  /** How many cells are stale from one on; -1 if it is not in the notebook. */
+  countStale(cell: string | null): number {
+    const cells = this.conversation?.cells() ?? [];
+    const index = cells.findIndex(each => each.id === cell);
+    return index < 0
+      ? -1
+      : cells.slice(index).filter(({ id }) => {
+          const state = this.conversation?.states.get(id);
+          return state !== undefined && isStale(state.kind);
+        }).length;
+  }
+
+  /** Bring a turn's cell into view. */
+  goTo(turn: ITurn): void {
+    const index = this._index(turn.cell);
+    if (this._panel !== null && index >= 0) {
+      this._panel.content.activeCellIndex = index;
+      this._panel.content.deselectAll();
+      void this._panel.content.scrollToItem(index, 'smart');
+      this._panel.activate();
+    }
+  }
+
+  /** Run the stale cells from a turn's cell on. */
+  async runFrom(turn: ITurn): Promise<void> {
+    const index = this._index(turn.cell);
+    if (this._panel !== null && index >= 0) {
+      await runStale(this._panel, this._conversations, index);
+    }
+  }
+
+  async forget(turn: ITurn): Promise<void> {
+    await this._tell({ type: 'forget', turn: turn.turn });
+  }
+
+  async pin(turn: ITurn): Promise<void> {
+    await this._tell({ type: 'pin', turn: turn.turn, pinned: !turn.pinned });
+  }
+
+  /** Show or hide the earlier versions of a turn's cell. */
+  async showVersions(turn: ITurn): Promise<void> {
+    const cell = turn.cell;
+    if (this.versions?.cell === cell || cell === null) {
+      this.versions = null;
+    } else {
+      const found = await this._tell({ type: 'versions', cell });
+      const list = (found?.versions ?? []) as unknown as IVersion[];
+      this.versions = found === null ? null : { cell, list };
+    }
+    this.stateChanged.emit();
+  }
+
+  /** Give a cell an earlier version of itself: its source and its reply. */
+  async restore(cell: string, version: IVersion): Promise<void> {
+    const model = this.conversation?.cell(cell) as ICodeCellModel | undefined;
+    const found = await this._tell({ type: 'restore', cell, turn: version.turn });
+    if (found?.type === 'restored' && model !== undefined) {
+      model.sharedModel.setSource(String(found.source));
+      const output = { output_type: 'display_data', ...(found.output as JSONObject) };
+      model.sharedModel.setOutputs([output as unknown as IOutput]);
+    }
+    this.versions = null;
+    this.stateChanged.emit();
+  }
+
+  private async _tell(request: JSONObject): Promise<JSONObject | null> {
+    try {
+      const answer = (await this._kernel?.ask(request)) ?? null;
+      if (answer?.type === 'later') {
+        Notification.info('The kernel is busy; it will do this after the running cell.');
+      }
+      void this.refresh();
+      return answer;
+    } catch (error) {
+      Notification.error(error instanceof Error ? error.message : String(error));
+      return null;
+    }
+  }
+
+  private _index(cell: string | null): number {
+    return this._panel?.content.widgets.findIndex(({ model }) => model.id === cell) ?? -1;
+  }
+
+  private _onPanel(): void {
+    const panel = this._conversations.tracker.currentWidget;
+    const conversation = this._conversations.of(panel);
+    if (panel === this._panel && conversation === this._followed) {
+      return;
+    }
+    this._followed?.changed.disconnect(this._onChanged, this);
+    this._kernel?.dispose();
+    this._panel = panel;
+    this._followed = conversation;
+    this._kernel = panel === null ? null : new KernelState(panel.sessionContext);
+    conversation?.changed.connect(this._onChanged, this);
+    this.state = null;
+    this.versions = null;
+    this.stateChanged.emit();
+    void this.refresh();
+  }
+
+  /** The kernel is asked at most twice a second. */
+  private _onChanged(): void {
+    this._timer ??= window.setTimeout(() => {
+      this._timer = undefined;
+      void this.refresh();
+    }, 500);
+  }
+
+  private _panel: NotebookPanel | null = null;
+  private _followed: Conversation | undefined;
+  private _kernel: KernelState | null = null;
+  private _isActive = false;
+  private _isAsking = false;
+  private _isLate = false;
+  private _timer: number | undefined;
+}

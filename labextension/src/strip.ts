@@ -1,0 +1,136 @@
+import { Cell } from '@jupyterlab/cells';
+import { Widget } from '@lumino/widgets';
+import { Conversation } from './conversation';
+import { describe } from './describe';
+import { references, withoutReference } from './source';
+import { ICellState, Kind } from './tokens';
+
+/** States that nobody needs to be told about while they pass. */
+const SILENT: ReadonlySet<Kind> = new Set(['new', 'waiting', 'running']);
+
+/**
+ * The line under the editor of a cell that asks: how it stands, and its images.
+ *
+ * Its first row always has the same height, so nothing below moves while a reply streams.
+ */
+export class Strip extends Widget {
+  constructor(
+    private _conversation: Conversation,
+    readonly cell: Cell
+  ) {
+    super();
+    this.addClass('llm-Strip');
+    this._badge = element('button', 'llm-Badge', this.node);
+    this._badge.type = 'button';
+    this._badge.setAttribute('aria-expanded', 'false');
+    this._word = element('span', 'llm-Badge-word', this._badge);
+    this._figures = element('span', 'llm-Badge-figures', this._badge);
+    this._details = element('p', 'llm-Details', this.node);
+    this._details.id = `llm-details-${cell.model.id}`;
+    this._details.hidden = true;
+    this._badge.setAttribute('aria-controls', this._details.id);
+    this._images = element('ul', 'llm-Images', this.node);
+    this._images.setAttribute('aria-label', 'Images of this cell');
+    this._spoken = element('span', 'llm-Spoken', this.node);
+    this._spoken.setAttribute('role', 'status');
+    this._badge.addEventListener('click', () => this._toggle());
+    // A click must not send the notebook into command mode, nor a key reach its shortcuts.
+    this.node.dataset.lmSuppressShortcuts = 'true';
+  }
+
+  /** Draw the cell as it is now. */
+  refresh(showBadge: boolean): void {
+    const state = this._conversation.states.get(this.cell.model.id);
+    this._badge.hidden = !showBadge || state === undefined;
+    if (state !== undefined && showBadge) {
+      this._drawBadge(state);
+    }
+    this._drawImages();
+  }
+
+  private _drawBadge(state: ICellState): void {
+    const { word, figures, sentences } = describe(state);
+    const seen = `${state.kind}\n${figures}\n${sentences}`;
+    if (seen === this._seen) {
+      return;
+    }
+    this._seen = seen;
+    this.node.dataset.llmagic = state.kind;
+    this._word.textContent = word;
+    this._figures.textContent = figures;
+    this._badge.title = sentences;
+    this._badge.setAttribute('aria-label', `${word}. ${sentences || figures}`);
+    this._details.textContent = sentences;
+    const kind = this._kind;
+    this._kind = state.kind;
+    if (kind !== undefined && kind !== state.kind) {
+      this._spoken.textContent = SILENT.has(state.kind) ? '' : `Cell ${word}.`;
+    }
+  }
+
+  private _toggle(): void {
+    this._details.hidden = !this._details.hidden;
+    this._badge.setAttribute('aria-expanded', String(!this._details.hidden));
+  }
+
+  private _drawImages(): void {
+    const { attachments, source } = this._conversation.facts(this.cell.model);
+    const images = references(source).flatMap(name => {
+      const image = attachments.get(name);
+      return image === undefined ? [] : [{ name, url: `data:${image.mime};base64,${image.data}` }];
+    });
+    const drawn = [...this._images.querySelectorAll('img')];
+    const same =
+      drawn.length === images.length &&
+      images.every(
+        ({ name, url }, index) => drawn[index]!.alt === name && drawn[index]!.src === url
+      );
+    if (!same) {
+      this._images.replaceChildren(...images.map(({ name, url }) => this._thumbnail(name, url)));
+    }
+    this._images.hidden = images.length === 0;
+  }
+
+  private _thumbnail(name: string, url: string): HTMLElement {
+    const item = document.createElement('li');
+    const image = element('img', 'llm-Image', item);
+    image.alt = name;
+    image.title = name;
+    image.decoding = 'async';
+    image.src = url;
+    const remove = element('button', 'llm-Remove', item);
+    remove.type = 'button';
+    remove.textContent = '×';
+    remove.title = `Remove ${name}`;
+    remove.setAttribute('aria-label', `Remove image ${name}`);
+    remove.addEventListener('click', () => this._remove(name));
+    return item;
+  }
+
+  /** Undo brings the reference back, and with it the image. */
+  private _remove(name: string): void {
+    const model = this.cell.model.sharedModel;
+    model.setSource(withoutReference(model.getSource(), name));
+    this.cell.editor?.focus();
+  }
+
+  private _badge: HTMLButtonElement;
+  private _word: HTMLElement;
+  private _figures: HTMLElement;
+  private _details: HTMLElement;
+  private _images: HTMLElement;
+  private _spoken: HTMLElement;
+  private _seen = '';
+  private _kind: Kind | undefined;
+}
+
+function element<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  name: string,
+  parent: HTMLElement
+): HTMLElementTagNameMap[K] {
+  const node = document.createElement(tag);
+  node.className = name;
+  parent.append(node);
+  return node;
+}
