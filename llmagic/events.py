@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,22 @@ class Delta:
 
 
 @dataclass(frozen=True)
+class Called:
+    """The model calls a tool, which runs now."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Returned:
+    """The tool called last is done; `text` is what the model is told, an error if it `failed`."""
+
+    text: str
+    failed: bool = False
+
+
+@dataclass(frozen=True)
 class Notice:
     """One line the user should read, such as a checkpoint that could not be used.
 
@@ -57,7 +74,7 @@ class Notice:
     lasting: bool = True
 
 
-Event = Downloading | Loading | Encoding | Prefill | Delta | Notice
+Event = Downloading | Loading | Encoding | Prefill | Delta | Called | Returned | Notice
 
 BAR = 20
 """Characters of a progress bar."""

@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -22,19 +22,22 @@ from typing import Any
 
 from llmagic import inventory
 from llmagic.catalog import resolve
+from llmagic.engine.decode import Generated
 from llmagic.engine.engine import Engine, Outcome
 from llmagic.errors import Interrupted, ReplyError, UsageError
-from llmagic.events import Delta, Event, Notice
+from llmagic.events import Called, Delta, Event, Notice, Returned
+from llmagic.prompt.calls import Call
 from llmagic.prompt.images import is_image_like, picture
 from llmagic.prompt.parts import ImagePart, Message, Part, ReplyPart, TextPart
 from llmagic.prompt.schema import Schema, schema_of
 from llmagic.prompt.template import ChatTemplate
 from llmagic.prompt.tokens import sequence
+from llmagic.prompt.tools import MOST_ROUNDS, Tool, Use, run, tools_of
 from llmagic.sequence import Sequence
 from llmagic.settings import Loading, Sampling
 from llmagic.store import DEFAULT_BUDGET, Store, root
-from llmagic.turns import Answer, Archive, Turn, turn_id
-from llmagic.usage import replayed, usage
+from llmagic.turns import Answer, Archive, Round, Turn, asked, turn_id
+from llmagic.usage import replayed, together, usage
 
 __all__ = ["CHATML", "LAST", "Session", "Turn", "turn_id"]
 
@@ -58,6 +61,40 @@ LAST = _Last.LAST
 
 def _quiet(_: Event) -> None:
     pass
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """A question: all that the model is to see, and how its reply is drawn."""
+
+    parent: Turn | None
+    system: str | None
+    parts: tuple[Part, ...]
+    sampling: Sampling
+    tools: tuple[Tool, ...]
+
+    def turn(self, cost: dict[str, Any], answer: Answer) -> Turn:
+        """The question with its answer."""
+        return Turn(
+            cost["turn"],
+            self.parent,
+            self.system,
+            self.parts,
+            answer.reply,
+            answer.text,
+            self.sampling,
+            answer.stop,
+            cost,
+            thought=answer.thought,
+            after=self.parent.id if self.parent is not None else "",
+            rounds=answer.rounds,
+            tools=self.tools,
+        )
+
+    @classmethod
+    def of(cls, turn: Turn) -> _Asking:
+        """The question of a turn."""
+        return cls(turn.parent, turn.system, turn.parts, turn.sampling, turn.tools)
 
 
 class Session:
@@ -170,6 +207,7 @@ class Session:
         after: Turn | _Last | None = LAST,
         system: str | None = None,
         schema: object = None,
+        tools: Iterable[object] | None = None,
         sampling: Sampling | None = None,
         replay: bool = False,
         on_event: Callable[[Event], None] | None = None,
@@ -190,6 +228,10 @@ class Session:
         schema : optional
             The form of the reply, whose data is then `Turn.data`: a pydantic model, a dataclass, a
             TypedDict, `list[...]` of one, or a JSON schema as dict, JSON text or path.
+        tools : iterable of callable, optional
+            Functions the model may call before it answers, in this turn and those that continue
+            it; their signatures and docstrings are what it is told. By default those of the turn
+            continued; empty for none. What one raises is told to the model.
         sampling : Sampling, optional
             How to draw the reply.
         replay : bool
@@ -229,11 +271,13 @@ class Session:
             tell = on_event or _quiet
             self._warn(tell)
             drawing = self._switched(drawing)
-            wanted = self._sequence(system, parent, parts, drawing.think)
-            turn = self._replay(wanted, parent, system, parts, drawing, tell) if replay else None
+            offered = self._offered(tools, parent, drawing)
+            asking = _Asking(parent, system, parts, drawing, offered)
+            wanted = self._sequence(asking)
+            turn = self._replay(asking, wanted, tell) if replay else None
             is_new = turn is None
             if turn is None:
-                turn = self._answer(wanted, parent, system, parts, drawing, tell)
+                turn = self._answer(asking, wanted, tell)
             if form is not None:
                 turn = replace(turn, data=_data(form, turn))
             if is_new:
@@ -356,68 +400,110 @@ class Session:
             return replace(drawing, think=False)
         return drawing
 
-    def _sequence(
-        self,
-        system: str | None,
-        parent: Turn | None,
-        parts: tuple[Part, ...],
-        think: bool | None = None,
-    ) -> Sequence:
+    def _sequence(self, asking: _Asking, rounds: Iterable[Round] = ()) -> Sequence:
         """What the model is to continue: everything up to the generation prompt."""
-        messages = list(_messages(system, parent))
-        messages.append(Message("user", parts))
-        engine = self.engine
+        messages = [*_messages(asking.system, asking.parent), *asked(asking.parts, rounds)]
+        engine, think = self.engine, asking.sampling.think
         switches = () if think is None else self._template.thinking_switches
-        pieces = self._template.render(messages, variables=dict.fromkeys(switches, think))
+        variables: dict[str, object] = dict.fromkeys(switches, think)
+        if asking.tools:
+            variables["tools"] = [tool.definition for tool in asking.tools]
+        pieces = self._template.render(messages, variables=variables)
         return sequence(pieces, engine.model.vocabulary, engine.projector, seed=engine.fingerprint)
 
-    def _answer(
+    def _offered(
+        self, given: Iterable[object] | None, parent: Turn | None, sampling: Sampling
+    ) -> tuple[Tool, ...]:
+        """The tools the model may call: those given, else those of the conversation.
+
+        Raises
+        ------
+        UsageError
+            They are no tools, or this model or this reply takes none.
+        """
+        if given is None:
+            tools = parent.tools if parent is not None else ()
+        else:
+            tools = tools_of([given] if callable(given) else given)
+        # What is inherited may come from another model.
+        can = self.engine.syntax.known and self._template.takes_tools if tools else True
+        if (not can or sampling.schema is not None) and given is None:
+            return tools if can else ()
+        if not can:
+            raise UsageError(
+                "expected a model whose chat template teaches it to call tools in a way that is "
+                "known here (docs/replies.md lists them), and this one's does not. Ask without "
+                "--tool, or load another model."
+            )
+        if tools and sampling.schema is not None:
+            raise UsageError(
+                "expected a schema or tools, and got both: a reply that is held to a form cannot "
+                "call anything. Ask twice."
+            )
+        return tools
+
+    def _answer(self, asking: _Asking, wanted: Sequence, tell: Callable[[Event], None]) -> Turn:
+        """Draw the reply, and run the tools it calls until one calls none."""
+        rounds: list[Round] = []
+        costs: list[dict[str, Any]] = []
+        may_call = bool(asking.tools) and asking.sampling.schema is None
+        try:
+            while True:
+                generated, cost = self._draw(wanted, asking.sampling, tell, may_call=may_call)
+                costs.append(cost)
+                tokens = tuple(generated.tokens)
+                reply = ReplyPart(self.engine.model.vocabulary.spell(tokens), tokens)
+                if not generated.calls or len(rounds) == MOST_ROUNDS:
+                    break
+                uses = tuple(_use(asking.tools, call, tell) for call in generated.calls)
+                rounds.append(Round(reply, generated.text, generated.thought, uses))
+                wanted = self._sequence(asking, rounds)
+        except Interrupted as error:
+            costs += [error.usage] if error.usage else []
+            error.usage = together(costs, rounds)
+            raise
+        if generated.calls:
+            tell(Notice(f"tools were called {MOST_ROUNDS} times; the last calls were not made."))
+        answer = Answer(reply, generated.text, generated.stop, generated.thought, tuple(rounds))
+        return asking.turn(together(costs, rounds), answer)
+
+    def _draw(
         self,
         wanted: Sequence,
-        parent: Turn | None,
-        system: str | None,
-        parts: tuple[Part, ...],
         sampling: Sampling,
         tell: Callable[[Event], None],
-    ) -> Turn:
-        outcome, model = Outcome(), self.engine.model
+        *,
+        may_call: bool,
+    ) -> tuple[Generated, dict[str, Any]]:
+        outcome, name = Outcome(), self.engine.model.name
         try:
-            self.engine.answer(wanted, sampling, tell, outcome)
+            self.engine.answer(wanted, sampling, tell, outcome, with_calls=may_call)
         except Interrupted as error:
             error.text = outcome.generated.text if outcome.generated else ""
-            error.usage = usage(wanted, sampling, outcome, stop="interrupt", model=model.name)
+            error.usage = usage(wanted, sampling, outcome, stop="interrupt", model=name)
             raise
         assert outcome.generated is not None
-        reached = outcome.generated
-        tokens = tuple(reached.tokens)
-        reply = ReplyPart(model.vocabulary.spell(tokens), tokens)
-        answer = Answer(reply, reached.text, reached.stop, reached.thought)
-        cost = usage(wanted, sampling, outcome, stop=answer.stop, model=model.name)
-        return _turn(cost, parent, system, parts, sampling, answer)
+        generated = outcome.generated
+        return generated, usage(wanted, sampling, outcome, stop=generated.stop, model=name)
 
     def _replay(
-        self,
-        wanted: Sequence,
-        parent: Turn | None,
-        system: str | None,
-        parts: tuple[Part, ...],
-        sampling: Sampling,
-        tell: Callable[[Event], None],
+        self, asking: _Asking, wanted: Sequence, tell: Callable[[Event], None]
     ) -> Turn | None:
         """The reply this question got before, as a turn; None if it never got one."""
-        found = self.archive.answer(wanted, sampling)
+        found = self.archive.answer(wanted, asking.sampling)
         if found is None:
             return None
         answer, tier = found
+        if answer.rounds:
+            wanted = self._sequence(asking, answer.rounds)
         disk, reply = self.engine.checkpoints.disk, wanted.reply_step(answer.reply.tokens)
         if disk is not None:
             disk.touch([*wanted.steps, *([reply] if reply is not None else [])])
         name = self.engine.model.name
-        cost = replayed(wanted, sampling, answer.reply.tokens, tier=tier, model=name)
-        if answer.thought:
-            tell(Delta(answer.thought, thought=True))
-        tell(Delta(answer.text))
-        return _turn(cost, parent, system, parts, sampling, answer)
+        cost = replayed(wanted, asking.sampling, answer.reply.tokens, tier=tier, model=name)
+        for event in _events(answer):
+            tell(event)
+        return asking.turn(cost, answer)
 
     def kept(self, turn: Turn) -> dict[str, Any]:
         """Where the state of a turn is, and what a question after it would not have to evaluate.
@@ -432,8 +518,8 @@ class Session:
         with self._lock:
             self._check_open()
             before = self._before(turn)
-            think = turn.sampling.think
-            next_one = self._sequence(turn.system, turn, (TextPart("?"),), think)
+            asking = replace(_Asking.of(turn), parent=turn, parts=(TextPart("?"),))
+            next_one = self._sequence(asking)
             restored, tier = self.engine.checkpoints.nearest(next_one)
             return {
                 **self._kept.of(turn),
@@ -471,12 +557,12 @@ class Session:
             self._check_open()
             if self.last is not None and self.last.id == turn.id:
                 self.last = turn.parent
-            self.archive.forget(self._before(turn), turn)
+            self.archive.forget(self._sequence(_Asking.of(turn)), turn)
             return self._kept.forget(turn)
 
     def _before(self, turn: Turn) -> Sequence:
         """What the reply of a turn continued."""
-        return self._sequence(turn.system, turn.parent, turn.parts, turn.sampling.think)
+        return self._sequence(_Asking.of(turn), turn.rounds)
 
     def status(self) -> dict[str, Any]:
         """What is loaded, how it is checkpointed, and what is kept where (tokens, bytes)."""
@@ -488,8 +574,7 @@ def _messages(system: str | None, parent: Turn | None) -> Iterator[Message]:
     if system:
         yield Message("system", (TextPart(system),))
     for turn in parent.path() if parent is not None else []:
-        yield Message("user", turn.parts)
-        yield Message("assistant", (turn.reply,))
+        yield from turn.messages()
 
 
 def _parts(prompt: str | Iterable[Part], images: Iterable[object]) -> tuple[Part, ...]:
@@ -508,27 +593,30 @@ def _parts(prompt: str | Iterable[Part], images: Iterable[object]) -> tuple[Part
     return parts
 
 
-def _turn(
-    cost: dict[str, Any],
-    parent: Turn | None,
-    system: str | None,
-    parts: tuple[Part, ...],
-    sampling: Sampling,
-    answer: Answer,
-) -> Turn:
-    return Turn(
-        cost["turn"],
-        parent,
-        system,
-        parts,
-        answer.reply,
-        answer.text,
-        sampling,
-        answer.stop,
-        cost,
-        thought=answer.thought,
-        after=parent.id if parent is not None else "",
-    )
+def _use(tools: Iterable[Tool], call: Call, tell: Callable[[Event], None]) -> Use:
+    """Call a tool; Ctrl-C stops it, and the turn with it."""
+    tell(Called(call.name, call.arguments))
+    try:
+        use = run(tools, call)
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            f"{call.name} was stopped; the turn is not part of the conversation."
+        ) from error
+    tell(Returned(use.result, use.failed))
+    return use
+
+
+def _events(answer: Answer) -> Iterator[Event]:
+    """What was told when an answer was drawn."""
+    replies: tuple[Round | Answer, ...] = (*answer.rounds, answer)
+    for each in replies:
+        if each.thought:
+            yield Delta(each.thought, thought=True)
+        if each.text:
+            yield Delta(each.text)
+        for use in each.uses if isinstance(each, Round) else ():
+            yield Called(use.name, use.arguments)
+            yield Returned(use.result, use.failed)
 
 
 def _data(form: Schema, turn: Turn) -> Any:

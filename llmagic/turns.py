@@ -5,19 +5,40 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from llmagic.errors import ImageError, UsageError
 from llmagic.prompt.images import Picture, picture
-from llmagic.prompt.parts import ImagePart, Part, ReplyPart, TextPart
+from llmagic.prompt.parts import ImagePart, Message, Part, ReplyPart, TextPart
+from llmagic.prompt.tools import Tool, Use
 from llmagic.sequence import Sequence
 from llmagic.settings import Sampling
 from llmagic.store import Kind, Store
 
 VERSION = 1
+
+
+@dataclass(frozen=True)
+class Round:
+    """A reply that called tools, and what came of it.
+
+    Attributes
+    ----------
+    reply : ReplyPart
+    text, thought : str
+        What the model said before its calls.
+    uses : tuple of Use
+        The calls in their order, with their results.
+    """
+
+    reply: ReplyPart = field(repr=False)
+    text: str
+    thought: str
+    uses: tuple[Use, ...]
 
 
 @dataclass(frozen=True)
@@ -52,6 +73,10 @@ class Turn:
     after : str or None
         Id of the turn above when it was drawn, "" without one; None where that is not known. A
         `parent` of another id says that something else stands above it now.
+    rounds : tuple of Round
+        Replies before the last one, which called tools.
+    tools : tuple of Tool
+        What the model could call, here and in the turns that continue this one.
     """
 
     id: str
@@ -67,6 +92,8 @@ class Turn:
     data: Any = field(default=None, repr=False, compare=False)
     thought: str = field(default="", repr=False)
     after: str | None = field(default=None, repr=False, compare=False)
+    rounds: tuple[Round, ...] = field(default=(), repr=False)
+    tools: tuple[Tool, ...] = field(default=(), repr=False)
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -80,6 +107,20 @@ class Turn:
             turns.append(turn)
             turn = turn.parent
         return turns[::-1]
+
+    def messages(self) -> Iterator[Message]:
+        """Its question, calls, results and reply as messages, without those above."""
+        yield from asked(self.parts, self.rounds)
+        yield Message("assistant", (self.reply,))
+
+
+def asked(parts: tuple[Part, ...], rounds: Iterable[Round]) -> Iterator[Message]:
+    """Messages of a question with its calls and results up to the next reply."""
+    yield Message("user", parts)
+    for each in rounds:
+        yield Message("assistant", (each.reply,))
+        for use in each.uses:
+            yield Message("tool", (TextPart(use.result),), use.name)
 
 
 def turn_id(before: Sequence, sampling: Sampling, tokens: tuple[int, ...]) -> str:
@@ -104,6 +145,7 @@ class Answer(NamedTuple):
     text: str
     stop: str
     thought: str = ""
+    rounds: tuple[Round, ...] = ()
 
 
 class Archive:
@@ -140,7 +182,7 @@ class Archive:
     def put(self, before: Sequence, turn: Turn) -> None:
         """Keep a turn whose reply is complete."""
         key = asked_key(before, turn.sampling, self._fingerprint)
-        self._answers[key] = Answer(turn.reply, turn.text, turn.stop, turn.thought)
+        self._answers[key] = Answer(turn.reply, turn.text, turn.stop, turn.thought, turn.rounds)
         self._turns[turn.id] = turn
         for kept in (self._answers, self._turns):
             while len(kept) > self._most:
@@ -236,6 +278,8 @@ class Archive:
             data,
             thought=answer.thought,
             after=after if isinstance(after := document.get("after"), str) else None,
+            rounds=answer.rounds,
+            tools=tuple(Tool(**each) for each in document.get("tools", ())),
         )
         self._turns[turn] = found
         return found
@@ -307,9 +351,11 @@ def _to_json(turn: Turn) -> dict[str, Any]:
             else {"text": part.text}
             for part in turn.parts
         ],
-        "reply": {"tokens": list(turn.reply.tokens), "spelled": turn.reply.text},
+        "reply": _reply_to_json(turn.reply),
         "text": turn.text,
         "thought": turn.thought,
+        "rounds": [_round_to_json(each) for each in turn.rounds],
+        "tools": [tool.document() for tool in turn.tools],
         "sampling": turn.sampling.document(),
         "stop": turn.stop,
     }
@@ -318,11 +364,32 @@ def _to_json(turn: Turn) -> dict[str, Any]:
 def _answer(document: dict[str, Any]) -> Answer:
     if document["version"] != VERSION:
         raise ValueError("another version")
-    reply = document["reply"]
-    tokens = tuple(int(token) for token in reply["tokens"])
     return Answer(
-        ReplyPart(str(reply["spelled"]), tokens),
+        _reply(document["reply"]),
         str(document["text"]),
         document["stop"],
         str(document.get("thought", "")),
+        tuple(_round(each) for each in document.get("rounds", ())),
     )
+
+
+def _reply_to_json(reply: ReplyPart) -> dict[str, Any]:
+    return {"tokens": list(reply.tokens), "spelled": reply.text}
+
+
+def _reply(document: dict[str, Any]) -> ReplyPart:
+    return ReplyPart(str(document["spelled"]), tuple(int(each) for each in document["tokens"]))
+
+
+def _round_to_json(each: Round) -> dict[str, Any]:
+    return {
+        "reply": _reply_to_json(each.reply),
+        "text": each.text,
+        "thought": each.thought,
+        "uses": [asdict(use) for use in each.uses],
+    }
+
+
+def _round(document: dict[str, Any]) -> Round:
+    uses = tuple(Use(**use) for use in document["uses"])
+    return Round(_reply(document["reply"]), document["text"], document["thought"], uses)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Sequence_
 from typing import Any
 
 from llmagic.engine.engine import Outcome
 from llmagic.sequence import Sequence
 from llmagic.settings import Sampling
-from llmagic.turns import turn_id
+from llmagic.turns import Round, turn_id
 
 VERSION = 1
 
@@ -63,6 +64,32 @@ def usage(
         },
         "exact": outcome.exact,
     }
+
+
+def together(costs: Sequence_[dict[str, Any]], rounds: Sequence_[Round]) -> dict[str, Any]:
+    """Usage of a turn in which tools were called, from those of its replies.
+
+    The prompt is that of the last reply: what was evaluated for any of them is evaluated, all else
+    restored (the earlier replies are in the context as they were drawn).
+    """
+    first, last = costs[0], costs[-1]
+    if not rounds:
+        return last
+    total = {**last}
+    for part in ("evaluated", "encoded", "generated", "saved"):
+        total[part] = {
+            name: value if isinstance(value, str) else sum(cost[part][name] for cost in costs)
+            for name, value in last[part].items()
+        }
+    total["restored"] = {
+        **first["restored"],
+        **{name: total["prompt"][name] - total["evaluated"][name] for name in ("tokens", "images")},
+    }
+    if total["restored"]["tier"] == "none":
+        total["restored"]["tier"] = "live"
+    total["exact"] = all(cost["exact"] for cost in costs)
+    total["tools"] = {"rounds": len(rounds), "calls": sum(len(each.uses) for each in rounds)}
+    return total
 
 
 def replayed(

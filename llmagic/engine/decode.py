@@ -12,6 +12,7 @@ from llmagic.events import Delta
 from llmagic.model.grammar import Grammar
 from llmagic.model.loading import Vocabulary
 from llmagic.model.sampling import Sampler, TextStream
+from llmagic.prompt.calls import Call, Holder, Syntax
 from llmagic.prompt.thought import Reader, Thoughts
 from llmagic.sequence import Sequence, Text
 from llmagic.settings import Sampling
@@ -24,13 +25,15 @@ LONGEST_OPENING = 16
 class Generated:
     """A reply: tokens, text, and why it ended ("end", "length", "stop", "interrupt").
 
-    `thought` is what the model said to itself before the `text` of its answer.
+    `thought` is what the model said to itself before the `text` of its answer; `calls` of tools
+    follow the text and are no part of it.
     """
 
     tokens: list[int] = field(default_factory=list)
     text: str = ""
     thought: str = ""
     stop: str = "interrupt"
+    calls: tuple[Call, ...] = ()
 
 
 class Decoder:
@@ -47,6 +50,8 @@ class Decoder:
         How the model writes its thoughts.
     grammar : Grammar, optional
         What the answer is held to.
+    syntax : Syntax, optional
+        How the model writes calls of tools, where it may.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class Decoder:
         sampling: Sampling,
         thoughts: Thoughts,
         grammar: Grammar | None = None,
+        syntax: Syntax | None = None,
     ) -> None:
         self._work = work
         self._vocabulary = vocabulary
@@ -68,6 +74,8 @@ class Decoder:
         self._opened = thoughts.opened(vocabulary.spell(ending))
         self._reader = Reader(thoughts, opened=self._opened)
         self._grammar = grammar
+        self._syntax = syntax
+        self._holder = None if syntax is None else Holder(syntax)
         self._back: tuple[int, Payload] | None = None
         # Characters of the text up to each reply token; None where it ends inside a character.
         self._ends: list[int | None] = []
@@ -89,8 +97,12 @@ class Decoder:
                 stop = self._draw(sampler, stream, room)
             finally:
                 self._say(self._reader.push(stream.finish()) + self._reader.finish())
+                if self._holder is not None:
+                    self._tell(self._holder.finish())
                 work.generated.count = len(reply.tokens)
             reply.thought, reply.text = self._thoughts.divide(stream.text, opened=self._opened)
+            if self._syntax is not None:
+                reply.text, reply.calls = self._syntax.parse(reply.text)
             whole = not stream.stopped or self._drop_stop_text(stream)
         work.generated.count = len(reply.tokens)
         reply.stop = stop
@@ -134,16 +146,22 @@ class Decoder:
         for thought, text in pieces:
             if thought:
                 self.generated.thought += text
+                self._work.tell(Delta(text, thought))
             else:
-                self.generated.text += text
-            self._work.tell(Delta(text, thought))
+                self._tell(text if self._holder is None else self._holder.push(text))
+
+    def _tell(self, text: str) -> None:
+        if text:
+            self.generated.text += text
+            self._work.tell(Delta(text))
 
     def _shown(self, token: int) -> bytes:
-        """What a token adds to the text: control tokens nothing, unless they mark a thought."""
+        """What a token adds to the text; control tokens nothing, unless they mark something."""
         shown: bytes = self._vocabulary.piece(token)
         if not shown and self._vocabulary.is_markup(token):
             spelled = self._vocabulary.spell([token])
-            if self._thoughts.spells(spelled):
+            by_syntax = self._syntax is not None and self._syntax.spells(spelled)
+            if by_syntax or self._thoughts.spells(spelled):
                 return spelled.encode()
         return shown
 

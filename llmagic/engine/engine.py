@@ -25,6 +25,7 @@ from llmagic.model.grammar import Grammar, Grammars
 from llmagic.model.interrupt import InterruptFlag
 from llmagic.model.loading import Model
 from llmagic.model.vision import Projector
+from llmagic.prompt.calls import Syntax
 from llmagic.prompt.images import Picture
 from llmagic.prompt.thought import Thoughts
 from llmagic.sequence import Media, Sequence
@@ -139,6 +140,7 @@ class Engine:
             self.close()
             raise
         self._warned = False
+        self.syntax = Syntax(self.template or "")
         self._thoughts = Thoughts(self.template or "")
         self._grammars = Grammars(self.model.vocabulary)
         layout = self.verdict.layout
@@ -226,12 +228,18 @@ class Engine:
         return sum(span.n_tokens for span in spans)
 
     def answer(
-        self, sequence: Sequence, sampling: Sampling, tell: Listener, outcome: Outcome
+        self,
+        sequence: Sequence,
+        sampling: Sampling,
+        tell: Listener,
+        outcome: Outcome,
+        *,
+        with_calls: bool = False,
     ) -> Outcome:
         """Restore what is known of a sequence, evaluate the rest, draw a reply.
 
         `outcome` is filled in as the work goes on, so that a caller knows what was done when an
-        exception comes.
+        exception comes. `with_calls`: the model may call tools.
 
         Raises
         ------
@@ -265,7 +273,13 @@ class Engine:
                 work.stop_if_interrupted()
                 outcome.exact = prefill(work, self.projector, sequence)
                 decoder = Decoder(
-                    work, self.model.vocabulary, sequence, sampling, self._thoughts, grammar
+                    work,
+                    self.model.vocabulary,
+                    sequence,
+                    sampling,
+                    self._thoughts,
+                    grammar,
+                    self.syntax if with_calls else None,
                 )
                 outcome.generated = decoder.generated
                 decoder.run(self._seed(sequence, sampling), room)

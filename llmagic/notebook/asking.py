@@ -12,7 +12,7 @@ from llmagic.errors import Interrupted, ReplyError, UsageError
 from llmagic.events import Notice
 from llmagic.notebook import display, options
 from llmagic.notebook.blocks import blocks_of
-from llmagic.notebook.cell import parts_of, schema_from
+from llmagic.notebook.cell import known_again, parts_of, schema_from, tools_from
 from llmagic.notebook.conversation import Entry, Place
 from llmagic.notebook.question import question
 from llmagic.notebook.reply import Reply
@@ -41,6 +41,9 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
         base=runtime.folder(document),
         attachments=runtime.attached(request, document),
     )
+    if given.tool and given.no_tools:
+        raise UsageError("--tool and --no-tools together mean nothing; leave one out.")
+    tools = [] if given.no_tools else tools_from(shell, given.tool)
     schema = None if given.schema is None else schema_from(shell, given.schema)
     screen = display.screen_for(
         shell,
@@ -58,9 +61,10 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
             drawing = replace(drawing, think=None)  # the default is for models that can
         turn = session.ask(
             parts,
-            after=place.after,
+            after=known_again(shell, place.after),
             system=place.system,
             schema=schema,
+            tools=tools,
             sampling=drawing,
             replay=runtime.settings.replay and not given.resample,
             on_event=screen.event,

@@ -5,15 +5,19 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from llmagic.events import Delta, Event
+from llmagic.events import Called, Delta, Event, Returned
 from llmagic.notebook.markdown import harmless
 
 if TYPE_CHECKING:
     from llmagic.turns import Turn
+
+
+LINE = 100
+"""Characters of a call in the summary of a folded block."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,23 @@ class Thought:
     text: str
 
 
-Block = Answer | Thought
+@dataclass(frozen=True)
+class ToolUse:
+    """A call of a tool; `result` is None while it runs."""
+
+    name: str
+    arguments: Mapping[str, object]
+    result: str | None = None
+    failed: bool = False
+
+    @property
+    def call(self) -> str:
+        """The call as Python writes it."""
+        values = (f"{name}={value!r}" for name, value in self.arguments.items())
+        return f"{self.name}({', '.join(values)})"
+
+
+Block = Answer | Thought | ToolUse
 
 
 class Transcript:
@@ -53,11 +73,19 @@ class Transcript:
             more = Thought(event.text) if event.thought else Answer(event.text, self._data)
             self._say(more)
             return True
+        if isinstance(event, Called):
+            self.blocks.append(ToolUse(event.name, event.arguments))
+            return True
+        if isinstance(event, Returned):
+            last = self.blocks[-1]
+            assert isinstance(last, ToolUse)
+            self.blocks[-1] = replace(last, result=event.text, failed=event.failed)
+            return True
         return False
 
     def _say(self, more: Answer | Thought) -> None:
         last = self.blocks[-1] if self.blocks else None
-        if last is not None and type(last) is type(more):
+        if not isinstance(last, ToolUse | None) and type(last) is type(more):
             self.blocks[-1] = replace(last, text=last.text + more.text)
         else:
             self.blocks.append(more)
@@ -65,15 +93,25 @@ class Transcript:
 
 def blocks_of(turn: Turn) -> list[Block]:
     """The blocks of a turn that is complete."""
+    blocks: list[Block] = []
+    for each in turn.rounds:
+        blocks += [block for block in (Thought(each.thought), Answer(each.text)) if block.text]
+        blocks += [ToolUse(use.name, use.arguments, use.result, use.failed) for use in each.uses]
     thought = Thought(turn.thought)
     answer = Answer(turn.text, data=turn.sampling.schema is not None)
-    return [block for block in (thought, answer) if block.text] or [answer]
+    return [*blocks, *(block for block in (thought, answer) if block.text)] or [answer]
 
 
 def plain(blocks: Iterable[Block]) -> str:
     """As text: the answer as the model wrote it, all else before it in lines that begin with >."""
-    texts = (quoted(block.text) if isinstance(block, Thought) else block.text for block in blocks)
-    return "\n\n".join(texts)
+    return "\n\n".join(_plain(block) for block in blocks)
+
+
+def _plain(block: Block) -> str:
+    if isinstance(block, ToolUse):
+        result = "" if block.result is None else f"\n{quoted(block.result)}"
+        return quoted(block.call) + result
+    return quoted(block.text) if isinstance(block, Thought) else block.text
 
 
 def quoted(text: str) -> str:
@@ -88,6 +126,12 @@ def markdown(blocks: Sequence[Block]) -> str:
 
 
 def _markdown(block: Block, *, under_way: bool) -> str:
+    if isinstance(block, ToolUse):
+        summary = block.call if len(block.call) <= LINE else f"{block.call[:LINE]} …"
+        state = " …" if block.result is None else " failed" if block.failed else ""
+        # The whole call, where the summary does not hold it.
+        more = f"{block.call}\n\n" if summary != block.call else ""
+        return folded(f"{summary}{state}", _code(f"{more}{block.result or ''}"))
     if isinstance(block, Thought):
         return folded("thinking …" if under_way else "thought", closed(harmless(block.text)))
     return _fenced(block.text) if block.data else harmless(block.text)
@@ -102,6 +146,13 @@ def closed(text: str) -> str:
     """Markdown with an end for a code block that has none, which would swallow what follows."""
     fences = re.findall(r"^ {0,3}(```+|~~~+)", text, flags=re.MULTILINE)
     return f"{text}\n{fences[-1]}" if len(fences) % 2 else text
+
+
+def _code(text: str) -> str:
+    """Any text as a code block: its fence is longer than those inside."""
+    longest = max(map(len, re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
 
 
 def _fenced(text: str) -> str:

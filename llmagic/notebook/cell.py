@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from llmagic.prompt.images import Picture
     from llmagic.prompt.parts import ImagePart, TextPart
     from llmagic.prompt.schema import Schema
+    from llmagic.prompt.tools import Tool
+    from llmagic.turns import Turn
 
 
 def parts_of(
@@ -73,6 +76,49 @@ def parts_of(
     if not any(isinstance(part, ImagePart) or part.text.strip() for part in parts):
         raise UsageError("expected a question or an image, and the cell has neither; write one")
     return tuple(parts)
+
+
+def tools_from(shell: Any, names: Iterable[str] | None) -> list[object] | None:
+    """The functions that options name: variables, or what is reached from one with dots.
+
+    None where no option names any.
+
+    Raises
+    ------
+    UsageError
+        There is none of that name.
+    """
+    if names is None:
+        return None
+    found: list[object] = []
+    for name in names:
+        first, *rest = name.split(".")
+        try:
+            value = shell.user_ns[first]
+            for each in rest:
+                value = getattr(value, each)
+        except (KeyError, AttributeError):
+            raise UsageError(
+                f"--tool expects the name of a function, and {name!r} is not defined. Run the cell "
+                "that defines it."
+            ) from None
+        found.append(value)
+    return found
+
+
+def known_again(shell: Any, turn: Turn | None) -> Turn | None:
+    """An earlier turn whose tools are the functions that have their names now.
+
+    What the model was told about them stays: it stands before everything in its context.
+    """
+    if turn is None or not turn.tools:
+        return turn
+
+    def now(tool: Tool) -> Tool:
+        function = shell.user_ns.get(tool.name, tool.function)
+        return replace(tool, function=function if callable(function) else None)
+
+    return replace(turn, tools=tuple(now(tool) for tool in turn.tools))
 
 
 def schema_from(shell: Any, given: str) -> Schema:

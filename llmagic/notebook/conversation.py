@@ -12,7 +12,6 @@ from llmagic.notebook.request import Cell, Request
 from llmagic.notebook.versions import Versions
 
 if TYPE_CHECKING:
-    from llmagic.prompt.parts import ReplyPart
     from llmagic.session import Turn
 
 MAIN = "main"
@@ -98,7 +97,7 @@ class Conversation:
         self.takes_over = True
         self._draws: Counter[str | None] = Counter()
         self._model: Hashable = None
-        self._replies: dict[tuple[str, Hashable], ReplyPart] = {}
+        self._replies: dict[tuple[str, Hashable], Turn] = {}
 
     @property
     def last(self) -> Turn | None:
@@ -297,11 +296,15 @@ class Conversation:
 
         def translated(entry: Entry) -> Entry:
             turn = entry.turn
-            self._replies[turn.id, old] = turn.reply
+            self._replies[turn.id, old] = turn
             known = self._replies.get((turn.id, model))
-            # Not the control tokens of the model that wrote it: those are no text elsewhere.
+            if known is not None:
+                whole = replace(turn, reply=known.reply, rounds=known.rounds, tools=known.tools)
+                return replace(entry, turn=whole)
+            # Not the control tokens of the model that wrote it: those are no text elsewhere. Nor
+            # its calls of tools, which another model writes in another way.
             foreign = replace(turn.reply, text=turn.text, tokens=tuple(tokenize(turn.text)))
-            return replace(entry, turn=replace(turn, reply=known or foreign))
+            return replace(entry, turn=replace(turn, reply=foreign, rounds=(), tools=()))
 
         entries = [translated(entry) for entry in self.entries]
         self._gone = [translated(entry) for entry in self._gone]

@@ -190,6 +190,14 @@ _CELL = (
         "TypedDict, dict), a file, or JSON text in quotes",
     ),
     argument(
+        "--tool",
+        metavar="NAME",
+        action="append",
+        default=None,
+        help="function the model may call, from this cell on; repeatable",
+    ),
+    argument("--no-tools", action="store_true", help="no tools, from this cell on"),
+    argument(
         "--think",
         action=argparse.BooleanOptionalAction,
         default=None,

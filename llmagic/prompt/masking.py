@@ -39,6 +39,12 @@ class _Split:
     whole: str
 
 
+def tool_fields(name: str) -> dict[str, object]:
+    """What some templates read in the result of a tool besides its text."""
+    # Nine letters and digits, as Mistral's templates want it.
+    return {"name": name, "tool_call_id": "call00000"}
+
+
 def joined(message: Message) -> Message:
     """The message with neighbouring texts as one part, and at least one part.
 
@@ -87,7 +93,7 @@ class Masked:
     messages : list of dict
         With `role`, `content` (str) and, for some replies, the field for a thought.
     unused : tuple of str
-        Two characters that stand for nothing.
+        Four characters that stand for nothing.
     """
 
     def __init__(
@@ -100,7 +106,7 @@ class Masked:
     ) -> None:
         taken = set(reserved)
         self._free = (chr(c) for c in range(_FIRST, _LAST + 1) if chr(c) not in taken)
-        self.unused = next(self._free), next(self._free)
+        self.unused = next(self._free), next(self._free), next(self._free), next(self._free)
         self._slots: dict[str, Slot] = {}
         self._splits: list[_Split] = []
         self._first_user = next((i for i, m in enumerate(messages) if m.role == "user"), None)
@@ -161,6 +167,8 @@ class Masked:
             else:
                 masked[self._thought_field] = thought
                 content += answer
+        if message.role == "tool":
+            masked |= tool_fields(message.name)
         return masked | {"content": content}
 
     def _split(self, number: int, role: str, part: Part, split: Reasoned) -> tuple[str, str]:

@@ -34,10 +34,14 @@ Part = TextPart | ImagePart | ReplyPart
 
 @dataclass(frozen=True)
 class Message:
-    """One message; `role` is "system", "user" or "assistant"."""
+    """One message; `role` is "system", "user", "assistant" or "tool".
+
+    `name` is that of the tool whose result the message is.
+    """
 
     role: str
     parts: tuple[Part, ...]
+    name: str = ""
 
     @property
     def text(self) -> str:

@@ -19,10 +19,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from typing import Any
 
 from llmagic.errors import TemplateError
 from llmagic.prompt.environment import Program
-from llmagic.prompt.masking import Masked, Slot, folded, joined
+from llmagic.prompt.masking import Masked, Slot, folded, joined, tool_fields
 from llmagic.prompt.parts import Message, Part, ReplyPart, TextPart
 from llmagic.sequence import Boundary
 
@@ -77,6 +79,8 @@ class _Ending:
     close: str | None
     whole: str | None
 
+
+NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "required": []}
 
 SWITCHES = {"enable_thinking", "thinking"}
 """Variables by which templates switch thoughts on and off: Qwen's, Granite's, DeepSeek's."""
@@ -165,7 +169,7 @@ class ChatTemplate:
             reserved=own + json.dumps(dict(way.variables), ensure_ascii=False, default=str),
         )
         text = self._run(masked.messages, way, generation_prompt)
-        return _assemble(masked.parse(text), self._ending(masked, way))
+        return _assemble(masked.parse(text), self._endings(masked, way))
 
     def _run(
         self, messages: Sequence[Mapping[str, object]], way: _Way, generation_prompt: bool
@@ -185,16 +189,56 @@ class ChatTemplate:
             }
         )
 
-    def _ending(self, masked: Masked, way: _Way) -> _Ending:
-        """What this template writes after a user message, from the shortest conversations.
+    @cached_property
+    def takes_tools(self) -> bool:
+        """Whether it shows definitions of tools, and takes calls and results as they come."""
+        if "tools" not in self._program.variables:
+            return False
+        call = ReplyPart("call", ())
+        messages = [
+            Message("user", (TextPart("question"),)),
+            Message("assistant", (call,)),
+            Message("tool", (TextPart("result"),), name="tool"),
+        ]
+        answered = [*messages, Message("assistant", (call,)), Message("user", (TextPart("more"),))]
+        function = {"name": "mark0tool", "description": "", "parameters": NO_PARAMETERS}
+        variables = {"tools": [{"type": "function", "function": function}]}
+        try:
+            pieces = self.render(messages, variables=variables)
+            self.render(answered, variables=variables)
+        except TemplateError:
+            return False
+        return any(isinstance(piece, Markup) and "mark0tool" in piece.text for piece in pieces)
 
-        From the shortest, so that it is the same string in every turn, and costs no rendering of
-        the whole. What it says about longer ones is checked where it is used.
-        """
+    def _endings(self, masked: Masked, way: _Way) -> dict[str, _Ending]:
+        """What this template writes after a user message, and after a tool's result."""
         opening, last = masked.opening()
+        reply, question, another, result = masked.unused
         if not last:
-            return _Ending(None, None)
-        reply, question = masked.unused
+            return {}
+        endings = {"user": self._ending(way, opening, last, reply, question)}
+        if any(message.role == "tool" for message in way.messages):
+            called: list[Mapping[str, object]] = [
+                *opening,
+                {"role": "assistant", "content": another},
+                {"role": "tool", "content": result, **tool_fields("tool")},
+            ]
+            endings["tool"] = self._ending(way, called, result, reply, question)
+        return endings
+
+    def _ending(
+        self,
+        way: _Way,
+        opening: Sequence[Mapping[str, object]],
+        last: str,
+        reply: str,
+        question: str,
+    ) -> _Ending:
+        """What it writes after `last`, the end of the `opening` messages.
+
+        From the shortest conversations, so that it is the same string in every turn, and costs no
+        rendering of the whole. What it says about longer ones is checked where it is used.
+        """
         answered: list[Mapping[str, object]] = [
             *opening,
             {"role": "assistant", "content": reply},
@@ -239,13 +283,16 @@ def _ways(messages: Sequence[Message], variables: Mapping[str, object]) -> Itera
                 yield _Way(passed, typed, {**empty, **variables}, passed is fold)
 
 
-def _assemble(found: Sequence[tuple[str, Slot | None]], ending: _Ending) -> Iterator[Piece]:
+def _assemble(
+    found: Sequence[tuple[str, Slot | None]], endings: Mapping[str, _Ending]
+) -> Iterator[Piece]:
     """Pieces from markup and the slot that follows it, in turn; the last slot is None."""
     previous: Slot | None = None
     for markup, slot in found:
         finished = previous if slot is None or slot.message != _number(previous) else None
-        if finished is not None and finished.role == "user":
-            yield from _after_user(markup, ending.close)
+        asked = _asked(finished, slot)
+        if asked is not None:
+            yield from _after_question(markup, endings.get(asked, _Ending(None, None)).close)
         else:
             if finished is not None and _is_answer(finished):
                 yield Mark(Boundary.REPLY)
@@ -256,11 +303,19 @@ def _assemble(found: Sequence[tuple[str, Slot | None]], ending: _Ending) -> Iter
         if slot.first_user and previous is not None and previous.role == "system":
             yield Mark(Boundary.SYSTEM)
         if isinstance(slot.part, ReplyPart):
-            follows = previous is not None and previous.role == "user"
-            yield Content(slot.part, moved=not (follows and markup == ending.whole))
+            ending = endings.get(previous.role) if previous is not None else None
+            yield Content(slot.part, moved=ending is None or markup != ending.whole)
         else:
             yield Content(slot.part)
         previous = slot
+
+
+def _asked(finished: Slot | None, following: Slot | None) -> str | None:
+    """The role of a message that was just finished and that a reply follows."""
+    if finished is None or finished.role not in ("user", "tool"):
+        return None
+    # Results of several calls are asked with the last one.
+    return None if following is not None and following.role == "tool" else finished.role
 
 
 def _number(slot: Slot | None) -> int | None:
@@ -271,7 +326,7 @@ def _is_answer(slot: Slot) -> bool:
     return slot.role == "assistant" and isinstance(slot.part, TextPart)
 
 
-def _after_user(markup: str, close: str | None) -> Iterator[Piece]:
+def _after_question(markup: str, close: str | None) -> Iterator[Piece]:
     if close is None or not markup.startswith(close):
         # No place behind the message is known to be stable: the end of its words always is.
         close = ""

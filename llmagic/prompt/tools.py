@@ -1,0 +1,153 @@
+"""Functions that a model may call: what it is told about them, and what it is told back."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter, validate_call
+from pydantic import ValidationError as InvalidError
+from pydantic.errors import PydanticUserError
+
+from llmagic.errors import UsageError
+from llmagic.prompt.calls import Call
+
+MOST_ROUNDS = 8
+"""Times a model may call tools in a turn before it answers."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A function as a model sees it.
+
+    Attributes
+    ----------
+    name, description : str
+        Of the function; its docstring.
+    parameters : dict
+        JSON schema of its arguments.
+    function : callable or None
+        None for a turn from the store: the function is known by name only.
+    """
+
+    name: str
+    description: str
+    parameters: dict[str, Any] = field(repr=False)
+    function: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What chat templates take (OpenAI's format)."""
+        return {"type": "function", "function": self.document()}
+
+    def document(self) -> dict[str, Any]:
+        """All but the function, as JSON data."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "parameters": self.parameters,
+        }
+
+    def call(self, call: Call) -> str:
+        """The function's result as text for the model.
+
+        Raises
+        ------
+        Exception
+            Whatever the function raises; TypeError for arguments that do not fit it.
+        """
+        if self.function is None:
+            raise UsageError(f"{self.name} is not defined; run the cell that defines it.")
+        arguments = {
+            name: self._typed(name, value) if call.quoted else value
+            for name, value in call.arguments.items()
+        }
+        try:
+            checked = validate_call(self.function)
+        except PydanticUserError as error:
+            raise TypeError(str(error)) from None
+        try:
+            result = checked(**arguments)
+        except InvalidError as error:
+            found = error.errors(include_url=False)
+            what = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
+            raise TypeError(what) from None
+        return result if isinstance(result, str) else _text(result)
+
+    def _typed(self, name: str, value: str) -> Any:
+        """An argument that was written without quotes, as JSON where no text is expected."""
+        schema = self.parameters.get("properties", {}).get(name, {})
+        if schema.get("type") == "string":
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+
+
+@dataclass(frozen=True)
+class Use:
+    """A call that was made, and what came of it; `failed` says that it is an error."""
+
+    name: str
+    arguments: dict[str, Any]
+    result: str
+    failed: bool = False
+
+
+def tools_of(given: Iterable[object]) -> tuple[Tool, ...]:
+    """The tools somebody gave: functions, or tools as they are.
+
+    Raises
+    ------
+    UsageError
+        One is no function with a name and a signature a model can be told, or two share a name.
+    """
+    tools = tuple(each if isinstance(each, Tool) else _tool(each) for each in given)
+    names = [tool.name for tool in tools]
+    if len(set(names)) < len(names):
+        raise UsageError(f"expected tools with a name each, and got {', '.join(names)}.")
+    return tools
+
+
+def run(tools: Iterable[Tool], call: Call) -> Use:
+    """Call a tool; what it raises is for the model to read."""
+    known = {tool.name: tool for tool in tools}
+    try:
+        if call.name not in known:
+            raise UsageError(f"there is no tool {call.name!r}; there are: {', '.join(known)}.")
+        return Use(call.name, call.arguments, known[call.name].call(call))
+    except Exception as error:
+        return Use(call.name, call.arguments, f"{type(error).__name__}: {error}", failed=True)
+
+
+def _tool(function: Any) -> Tool:
+    name = getattr(function, "__name__", None)
+    if not callable(function) or not isinstance(name, str):
+        raise UsageError(f"expected a function as a tool, and got {function!r:.100}.")
+    if not re.fullmatch(r"\w{1,64}", name) or inspect.isclass(function):
+        raise UsageError(f"expected a function with a name as a tool, and got {name!r}. Use def.")
+    if inspect.iscoroutinefunction(function):
+        raise UsageError(f"expected a function as a tool, and {name} is a coroutine.")
+    try:
+        schema = TypeAdapter(function).json_schema()
+    except (PydanticUserError, NameError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"expected a function whose arguments have JSON schemas, and {name} has not: {reason}"
+        ) from None
+    if schema.get("type") != "object":
+        raise UsageError(f"expected arguments with names, and {name} takes some without.")
+    schema.pop("additionalProperties", None)
+    return Tool(name, inspect.getdoc(function) or "", schema, function)
+
+
+def _text(result: object) -> str:
+    try:
+        return json.dumps(result, ensure_ascii=False, default=str)
+    except (TypeError, ValueError):
+        return str(result)
