@@ -1,9 +1,9 @@
-"""Run a command with the environment that notebooks/01_quickstart.ipynb reads its model from.
+"""Run a command with the environment that the notebooks read their models from.
 
     python scripts/with_toy.py FOLDER COMMAND [ARGUMENT ...]
 
-The qwen35 toy and its projector are written into FOLDER (a few MB, about a second). A model of
-your own goes first: with LLMAGIC_QUICKSTART_MODEL set, nothing is written and nothing changed.
+The qwen35 toy with its projector, and a model written by hand that calls tools, are written into
+FOLDER (a few MB, about a second). A model of your own goes first: with LLMAGIC_QUICKSTART_MODEL set, nothing is written and nothing changed.
 """
 
 from __future__ import annotations
@@ -14,18 +14,22 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
+TOOLS = "LLMAGIC_TOOLS_MODEL"
 MODEL, PROJECTOR = "LLMAGIC_QUICKSTART_MODEL", "LLMAGIC_QUICKSTART_PROJECTOR"
 
 
 def write_toy(folder: Path) -> dict[str, str]:
-    """Write the toy model; returns the two environment variables."""
+    """Write the toy models; returns the environment variables that name their files."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "tests.toys", "qwen35", "--folder", str(folder)]
     output = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True)
     paths = [line.strip() for line in output.stdout.splitlines() if line.strip().endswith(".gguf")]
     if len(paths) != 2:
         raise SystemExit(f"expected tests.toys to print two .gguf paths, it printed {paths}")
-    return dict(zip((MODEL, PROJECTOR), map(os.path.abspath, paths), strict=True))
+    command = [sys.executable, "-m", "tests.toys.parrot", str(folder)]
+    output = subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.PIPE, text=True)
+    paths += output.stdout.split("\n")[:1]
+    return dict(zip((MODEL, PROJECTOR, TOOLS), map(os.path.abspath, paths), strict=True))
 
 
 def main() -> None:

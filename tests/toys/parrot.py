@@ -10,6 +10,7 @@ reply. Where there is no cue, it says "Hm.". Use it with temperature 0.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,16 @@ from tests.toys import tokenizer, weights
 NOTHING = "Hm."
 FAR = 20_000.0
 """Attention score of a cue; one token of distance costs about 1."""
+
+NOTEBOOK = {
+    "trips": [
+        "I look that up.\n",
+        '<tool_call>\n{"name": "spent", "arguments": {"category": "travel"}}\n</tool_call>',
+    ],
+    "presents": ['<tool_call>\n{"name": "spent", "arguments": {"category": "gifts"}}\n</tool_call>'],
+    "thank": ["You are welcome."],
+    "<tool_response>": ["That is what the books say."],
+}
 
 Script = Mapping[str, Sequence[str]]
 
@@ -111,3 +122,13 @@ def _following(script: Script) -> dict[str, str]:
             if following.setdefault(phrase, after) != after:
                 raise ValueError(f"{phrase!r} is followed by {after!r} and {following[phrase]!r}")
     return following
+
+
+def for_notebook(folder: Path) -> Path:
+    """The parrot of notebooks/05_tools.ipynb, which calls the functions defined there."""
+    template = Path(__file__).parents[1] / "templates" / "hermes.jinja"
+    return write(folder, NOTEBOOK, template.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    print(for_notebook(Path(sys.argv[1])))
