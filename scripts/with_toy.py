@@ -3,7 +3,8 @@
     python scripts/with_toy.py FOLDER COMMAND [ARGUMENT ...]
 
 The qwen35 toy with its projector, and a model written by hand that calls tools, are written into
-FOLDER (a few MB, about a second). A model of your own goes first: with LLMAGIC_QUICKSTART_MODEL set, nothing is written and nothing changed.
+FOLDER (a few MB, about a second). A model of your own goes first: with LLMAGIC_QUICKSTART_MODEL
+set, nothing is written and nothing changed.
 """
 
 from __future__ import annotations

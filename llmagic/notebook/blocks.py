@@ -139,7 +139,9 @@ def _markdown(block: Block, *, under_way: bool) -> str:
 
 def folded(summary: str, body: str) -> str:
     """Markdown that front ends show as its summary, to be unfolded; both are Markdown."""
-    return f"<details><summary>{html.escape(summary, quote=False)}</summary>\n\n{body}\n\n</details>"
+    return (
+        f"<details><summary>{html.escape(summary, quote=False)}</summary>\n\n{body}\n\n</details>"
+    )
 
 
 def closed(text: str) -> str:

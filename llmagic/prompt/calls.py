@@ -19,7 +19,7 @@ MARKS = (
     "<TOOLCALL>",  # Nemotron Nano 2
     "[TOOL_CALLS]",  # Mistral
     "<|python_tag|>",  # Llama 3.1
-    " functools",  # FireFunction
+    "<function=",  # Functionary 3.1; Qwen3-Coder, which forgets the mark before it
 )
 _CLOSING = re.compile(r"\s*(?:</tool_call>|</tool_calls>|</TOOLCALL>|[;,])?\s*")
 _NAME = r"(?P<name>[\w.-]+)"
@@ -52,7 +52,7 @@ class Syntax:
     """
 
     def __init__(self, template: str) -> None:
-        self._marks = tuple(mark for mark in MARKS if mark.strip() in template)
+        self._marks = tuple(mark for mark in MARKS if mark in template)
         # Llama 3: the whole reply is the call.
         self._bare = "ipython" in template and '"parameters"' in template
 
@@ -96,7 +96,8 @@ class Syntax:
             mark = next((each for each in self._marks if text.startswith(each, at)), "")
             if not mark and not first and text[at] != "{":
                 return
-            at = _skip(text, at + len(mark))
+            # A function's mark is the beginning of the call itself.
+            at = _skip(text, at + (0 if mark == "<function=" else len(mark)))
             calls, at = _read(text, at)
             yield from calls
             closing = _CLOSING.match(text, at)
@@ -120,7 +121,10 @@ def _read(text: str, at: int) -> tuple[list[Call], int]:
         value, end = json.JSONDecoder().raw_decode(text, at)
         return [_call(each) for each in (value if isinstance(value, list) else [value])], end
     if function := _FUNCTION.match(text, at):
-        pairs = dict(_PARAMETER.findall(function["body"]))
+        body = function["body"].strip()
+        if body.startswith("{"):
+            return [Call(function["name"], dict(json.loads(body)))], function.end()
+        pairs = dict(_PARAMETER.findall(body))
         return [Call(function["name"], pairs, quoted=True)], function.end()
     if named := _NAMED.match(text, at):
         arguments, end = json.JSONDecoder().raw_decode(text, named.end())

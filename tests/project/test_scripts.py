@@ -122,15 +122,14 @@ def test_failed_build_leaves_no_wheel(tmp_path):
 
 
 def test_with_toy_writes_the_quickstart_model(tmp_path):
-    show = (
-        "import os; print([os.environ['LLMAGIC_QUICKSTART_' + n] for n in ('MODEL', 'PROJECTOR')])"
-    )
+    names = ["QUICKSTART_MODEL", "QUICKSTART_PROJECTOR", "TOOLS_MODEL"]
+    show = f"import os; print([os.environ['LLMAGIC_' + name] for name in {names}])"
     mine = {"LLMAGIC_QUICKSTART_MODEL": ""}
     result = run("with_toy.py", tmp_path, sys.executable, "-c", show, **mine)
     assert result.returncode == 0, result.stderr
-    model, projector = map(Path, eval(result.stdout.splitlines()[-1]))
-    assert model != projector
-    for path in (model, projector):
+    paths = [Path(each) for each in eval(result.stdout.splitlines()[-1])]
+    assert len(set(paths)) == 3
+    for path in paths:
         assert path.is_relative_to(tmp_path)
         assert path.read_bytes()[:4] == b"GGUF"
 

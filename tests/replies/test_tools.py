@@ -289,6 +289,7 @@ ADD = Call("add", {"a": 1})
             "",
             (Call("add", {"a": "1"}, quoted=True),),
         ),
+        ("<function=", 'Yes. <function=add>{"a": 1}</function>', "Yes.", (ADD,)),
         ("[TOOL_CALLS]", '[TOOL_CALLS][{"name": "add", "arguments": {"a": 1}}]', "", (ADD,)),
         ("[TOOL_CALLS]", '[TOOL_CALLS]add[ARGS]{"a": 1}', "", (ADD,)),
         ("<|tool_call|>", '<|tool_call|>[{"name": "add", "arguments": {"a": 1}}]', "", (ADD,)),

@@ -29,7 +29,9 @@ NOTEBOOK = {
         "I look that up.\n",
         '<tool_call>\n{"name": "spent", "arguments": {"category": "travel"}}\n</tool_call>',
     ],
-    "presents": ['<tool_call>\n{"name": "spent", "arguments": {"category": "gifts"}}\n</tool_call>'],
+    "presents": [
+        '<tool_call>\n{"name": "spent", "arguments": {"category": "gifts"}}\n</tool_call>'
+    ],
     "thank": ["You are welcome."],
     "<tool_response>": ["That is what the books say."],
 }
