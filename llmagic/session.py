@@ -12,12 +12,13 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from llmagic import inventory
@@ -273,7 +274,7 @@ class Session:
             drawing = self._switched(drawing)
             offered = self._offered(tools, parent, drawing)
             asking = _Asking(parent, system, parts, drawing, offered)
-            wanted = self._sequence(asking)
+            wanted = self._wanted(asking)
             turn = self._replay(asking, wanted, tell) if replay else None
             is_new = turn is None
             if turn is None:
@@ -400,14 +401,28 @@ class Session:
             return replace(drawing, think=False)
         return drawing
 
-    def _sequence(self, asking: _Asking, rounds: Iterable[Round] = ()) -> Sequence:
+    def _wanted(self, asking: _Asking, rounds: Iterable[Round] = ()) -> Sequence:
         """What the model is to continue: everything up to the generation prompt."""
-        messages = [*_messages(asking.system, asking.parent), *asked(asking.parts, rounds)]
-        engine, think = self.engine, asking.sampling.think
-        switches = () if think is None else self._template.thinking_switches
-        variables: dict[str, object] = dict.fromkeys(switches, think)
+        variables: dict[str, object] = {}
+        if asking.sampling.think is not None:
+            variables |= dict.fromkeys(self._template.thinking_switches, asking.sampling.think)
         if asking.tools:
             variables["tools"] = [tool.definition for tool in asking.tools]
+        return self._sequence(
+            asking.system, asking.parent, asking.parts, rounds=rounds, variables=variables
+        )
+
+    def _sequence(
+        self,
+        system: str | None,
+        parent: Turn | None,
+        parts: tuple[Part, ...],
+        *,
+        rounds: Iterable[Round] = (),
+        variables: Mapping[str, object] = MappingProxyType({}),
+    ) -> Sequence:
+        messages = [*_messages(system, parent), *asked(parts, rounds)]
+        engine = self.engine
         pieces = self._template.render(messages, variables=variables)
         return sequence(pieces, engine.model.vocabulary, engine.projector, seed=engine.fingerprint)
 
@@ -457,7 +472,7 @@ class Session:
                     break
                 uses = tuple(_use(asking.tools, call, tell) for call in generated.calls)
                 rounds.append(Round(reply, generated.text, generated.thought, uses))
-                wanted = self._sequence(asking, rounds)
+                wanted = self._wanted(asking, rounds)
         except Interrupted as error:
             costs += [error.usage] if error.usage else []
             error.usage = together(costs, rounds)
@@ -495,7 +510,7 @@ class Session:
             return None
         answer, tier = found
         if answer.rounds:
-            wanted = self._sequence(asking, answer.rounds)
+            wanted = self._wanted(asking, answer.rounds)
         disk, reply = self.engine.checkpoints.disk, wanted.reply_step(answer.reply.tokens)
         if disk is not None:
             disk.touch([*wanted.steps, *([reply] if reply is not None else [])])
@@ -519,7 +534,7 @@ class Session:
             self._check_open()
             before = self._before(turn)
             asking = replace(_Asking.of(turn), parent=turn, parts=(TextPart("?"),))
-            next_one = self._sequence(asking)
+            next_one = self._wanted(asking)
             restored, tier = self.engine.checkpoints.nearest(next_one)
             return {
                 **self._kept.of(turn),
@@ -557,12 +572,12 @@ class Session:
             self._check_open()
             if self.last is not None and self.last.id == turn.id:
                 self.last = turn.parent
-            self.archive.forget(self._sequence(_Asking.of(turn)), turn)
+            self.archive.forget(self._wanted(_Asking.of(turn)), turn)
             return self._kept.forget(turn)
 
     def _before(self, turn: Turn) -> Sequence:
         """What the reply of a turn continued."""
-        return self._sequence(_Asking.of(turn), turn.rounds)
+        return self._wanted(_Asking.of(turn), turn.rounds)
 
     def status(self) -> dict[str, Any]:
         """What is loaded, how it is checkpointed, and what is kept where (tokens, bytes)."""

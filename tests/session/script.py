@@ -16,7 +16,7 @@ def say(patch: pytest.MonkeyPatch, tokens: Sequence[int]) -> None:
         def __init__(self, *_: object) -> None:
             self._n = 0
 
-        def sample(self, _: object) -> int:
+        def sample(self, _: object, *, free: bool = False) -> int:
             self._n += 1
             return tokens[(self._n - 1) % len(tokens)]
 
