@@ -39,12 +39,19 @@ class Kept:
         """Tokens of a turn with its reply, `live` of them; bytes in `memory` and on `disk`."""
         steps = self._own(turn)
         checkpoints = self._engine.checkpoints
-        nodes = [checkpoints.tree.at(step.key) for step in steps]
+        # What was evaluated in other pieces says the same, and is restored as well.
+        nodes = [
+            checkpoints.tree.at(step.key)
+            or next(iter(checkpoints.tree.with_content(step.content)), None)
+            for step in steps
+        ]
         branches = list(checkpoints.branches)
         return {
             "tokens": sum(step.n_tokens for step in steps),
             "live": sum(
-                step.n_tokens for step in steps if any(each.find(step.key) for each in branches)
+                step.n_tokens
+                for step in steps
+                if any(each.find(step.key) or each.find(step.content) for each in branches)
             ),
             "memory": sum(node.payload.n_bytes for node in nodes if node is not None),
             "disk": sum(map(self._on_disk, steps)),

@@ -83,6 +83,11 @@ class Model:
         interrupt: InterruptFlag | None = None,
     ) -> None:
         self.header: Header = read_header(path)
+        if self.header.architecture == "clip":
+            raise ModelFileError(
+                f"expected a model, and {str(path)!r} is a vision projector. Load the model it "
+                "belongs to, and give this file as --projector (projector=)."
+            )
         parameters = llama.llama_model_default_params()
         parameters.n_gpu_layers = n_gpu_layers
         # Texts are tokenised piece by piece; SentencePiece would put a space before each of them.

@@ -88,7 +88,7 @@ CELLS = [
         ["narrow/mmproj-gemma3.gguf", "128", "64"],
     ),
     ("%llm load {qwen35} --projector {qwen35}", "ModelFileError|ProjectorError", ["qwen35"]),
-    ("%llm load {qwen35_projector}", "ModelError|ModelFileError", ["mmproj-qwen35"]),
+    ("%llm load {qwen35_projector}", "ModelFileError", ["mmproj-qwen35", "--projector"]),
     ("%llm load", "UsageError", ["MODEL"]),
     ("%llm load a.gguf b.gguf", "UsageError", ["b.gguf"]),
     ("%llm load a.gguf --projectr b.gguf", "UsageError", ["--projector"]),

@@ -228,6 +228,15 @@ def test_export(cells: Cells, qwen35: Toy, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".talk*")), "nothing half written"
 
 
+def test_a_turn_below_a_changed_one_is_kept(loaded: Cells) -> None:
+    """It stands on a reply that was evaluated in other pieces than it was generated in."""
+    for number in range(3):
+        loaded.ask(f"question {number}", f"--as n{number}")
+    loaded.ask("other", "--as n0")
+    loaded.ask("last", "--as n3")
+    assert "not kept" not in loaded.text("%llm tree").splitlines()[-1]
+
+
 def test_what_ran_and_what_it_gave_can_be_asked_about(loaded: Cells) -> None:
     loaded.shell.run_cell("6 * 7", store_history=True)
     number = loaded.shell.execution_count - 1

@@ -33,7 +33,8 @@ def _forget(runtime: Runtime, given: argparse.Namespace) -> None:
     unique = {entry.turn.id: entry for entry in entries}
     free = forget(runtime, unique.values())
     what = "1 turn is" if len(unique) == 1 else f"{len(unique)} turns are"
-    runtime.show(display.bundle(f"{what} forgotten; {in_bytes(free)} are free on disk"))
+    disk = f"; {in_bytes(free)} are free on disk" if free else ""
+    runtime.show(display.bundle(f"{what} forgotten{disk}"))
 
 
 FORGET = Command(
