@@ -139,7 +139,7 @@ function Row(props: { model: PanelModel; turn: ITurn; depth: number }): React.JS
   const stale = turn.current ? model.countStale(turn.cell) : 0;
   const places = turn.tiers.length > 0 ? turn.tiers.join(', ') : 'nowhere';
   const bytes = Math.max(turn.bytes.memory, turn.bytes.disk);
-  const versions = model.versions?.cell === turn.cell ? model.versions : null;
+  const versions = turn.current && model.versions?.cell === turn.cell ? model.versions : null;
   return (
     <li
       className="llm-Turn"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ class Lab:
         **page: Any,
     ) -> None:
         self.server = server
+        # What another test asked must not be replayed; the kernels that used it are gone.
+        shutil.rmtree(server.store, ignore_errors=True)
         self.path = server.notebooks / f"{name}.ipynb"
         self.app = app
         book = nbformat.v4.new_notebook(metadata=KERNEL)

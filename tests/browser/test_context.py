@@ -40,7 +40,7 @@ def test_a_notebook_that_does_not_ask_is_left_alone(lab: Open) -> None:
     page.run(2)
     assert len(page.sent()) == 2
     assert all("llmagic" not in request["metadata"] for request in page.sent())
-    assert page.page.locator("[class*='llm-']").count() == 0
+    assert page.page.locator(".jp-NotebookPanel [class*='llm-']").count() == 0
 
 
 def test_run_all_restart_and_a_console_on_the_same_kernel(lab: Open, toy_llama: Toy) -> None:

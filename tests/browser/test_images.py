@@ -96,7 +96,7 @@ def test_undo_remove_split_duplicate_and_save(lab: Open) -> None:
     assert page.source(2) == "x = 1"
 
 
-def test_a_large_photo_and_a_broken_one(lab: Open, toy_qwen: Toy) -> None:
+def test_a_large_photo(lab: Open, toy_qwen: Toy) -> None:
     page = lab([load(toy_qwen), ask("What is this?")])
     photo = picture((3600, 2400), kind="JPEG", noise=True)
     assert len(photo) > 12_000_000
@@ -106,12 +106,6 @@ def test_a_large_photo_and_a_broken_one(lab: Open, toy_qwen: Toy) -> None:
     assert page.errors(1) == ""
     assert usage["prompt"]["images"] == 1
     assert page.sent()[-1]["bytes"] < 6 * 1024 * 1024
-
-    before = page.source(1), attached(page, 1)
-    page.paste(1, "broken.png", b"\x89PNG\r\n\x1a\nnothing more")
-    page.page.get_by_text("broken.png cannot be read as an image").first.wait_for()
-    assert (page.source(1), attached(page, 1)) == before
-    page.shot("broken_image")
 
 
 def test_dropping_a_file(lab: Open) -> None:
