@@ -1,0 +1,217 @@
+"""Told facts, small talk, system prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from training.dialogues.talk import SELF, UNKNOWN, Talk
+from training.dialogues.words import NAMES, value
+
+
+@dataclass(frozen=True)
+class Topic:
+    """Something that can be told; `{v}` is what is told."""
+
+    kind: str
+    tell: tuple[str, ...]
+    ack: str
+    ask: tuple[str, ...]
+    answer: str
+
+
+TOPICS: dict[str, Topic] = {
+    "name": Topic(
+        "name",
+        ("My name is {v}.", "I am {v}.", "I'm {v}.", "Call me {v}.", "Hi, my name is {v}.",
+         "You can call me {v}.", "I am called {v}.", "Hello, I am {v}.", "My name's {v}."),
+        "Hello, {v}.",
+        ("What is my name?", "Do you know my name?", "Who am I?", "What's my name?",
+         "Do you remember my name?", "What am I called?", "Tell me my name."),
+        "Your name is {v}.",
+    ),
+    "word": Topic(
+        "word",
+        ("Remember the word {v}.", "The word is {v}.", "The secret word is {v}.",
+         "Please remember the word {v}.", "Keep the word {v} in mind.", "Note the word {v}.",
+         "My word is {v}."),
+        "Okay, {v}.",
+        ("What is the word?", "What was the word?", "Which word did I tell you?",
+         "What word did I tell you?", "What is the secret word?", "Do you remember the word?",
+         "Tell me the word."),
+        "The word is {v}.",
+    ),
+    "number": Topic(
+        "number",
+        ("Remember the number {v}.", "The number is {v}.", "My number is {v}.",
+         "Please remember the number {v}.", "Keep the number {v} in mind.", "Note the number {v}."),
+        "Okay, {v}.",
+        ("What is the number?", "What was the number?", "Which number did I tell you?",
+         "What number did I tell you?", "Do you remember the number?", "Tell me the number.",
+         "What is my number?"),
+        "The number is {v}.",
+    ),
+    "colour": Topic(
+        "colour",
+        ("My favourite colour is {v}.", "I like {v} best of all colours.",
+         "My favorite color is {v}."),
+        "Okay, {v}.",
+        ("What is my favourite colour?", "Which colour do I like best?",
+         "What's my favourite colour?", "What is my favorite color?",
+         "Do you know my favourite colour?"),
+        "Your favourite colour is {v}.",
+    ),
+    "dog": Topic(
+        "pet",
+        ("My dog is called {v}.", "I have a dog called {v}.", "My dog's name is {v}.",
+         "The name of my dog is {v}."),
+        "Okay, {v}.",
+        ("What is my dog called?", "What is the name of my dog?", "What is my dog's name?",
+         "Do you know my dog's name?"),
+        "Your dog is called {v}.",
+    ),
+    "cat": Topic(
+        "pet",
+        ("My cat is called {v}.", "I have a cat called {v}.", "My cat's name is {v}.",
+         "The name of my cat is {v}."),
+        "Okay, {v}.",
+        ("What is my cat called?", "What is the name of my cat?", "What is my cat's name?",
+         "Do you know my cat's name?"),
+        "Your cat is called {v}.",
+    ),
+    "city": Topic(
+        "city",
+        ("I live in {v}.", "My home is in {v}.", "I am from {v}.", "My city is {v}."),
+        "Okay, {v}.",
+        ("Where do I live?", "Which city do I live in?", "Where is my home?",
+         "What city am I from?", "Do you know where I live?"),
+        "You live in {v}.",
+    ),
+    "food": Topic(
+        "food",
+        ("My favourite food is {v}.", "I like to eat {v}.", "My favorite food is {v}."),
+        "Okay, {v}.",
+        ("What is my favourite food?", "What do I like to eat?", "What's my favorite food?",
+         "Do you know my favourite food?"),
+        "Your favourite food is {v}.",
+    ),
+    "age": Topic(
+        "age",
+        ("I am {v} years old.", "My age is {v}.", "I'm {v} years old."),
+        "Okay, {v}.",
+        ("How old am I?", "What is my age?", "Do you know how old I am?"),
+        "You are {v} years old.",
+    ),
+}  # fmt: skip
+_WEIGHTS = {"name": 2.0, "word": 2.0, "number": 2.0}
+
+
+def tell_fact(talk: Talk) -> bool:
+    """Tell something; the answer repeats it."""
+    rng = talk.rng
+    name = rng.choices(list(TOPICS), [_WEIGHTS.get(name, 1.0) for name in TOPICS])[0]
+    if name in talk.facts:
+        return False
+    topic = TOPICS[name]
+    v = talk.facts[name] = value(rng, topic.kind, talk.held_out)
+    talk.say("tell", rng.choice(topic.tell), topic.ack.format(v=v), v=v)
+    return True
+
+
+def ask_fact(talk: Talk) -> bool:
+    """Ask for something that was told, or never was."""
+    rng = talk.rng
+    told = list(talk.facts)
+    if not told and rng.random() < 0.6:
+        return tell_fact(talk)
+    if told and rng.random() < 0.62:
+        name = rng.choice(told)
+        topic = TOPICS[name]
+        talk.say("told", rng.choice(topic.ask), topic.answer.format(v=talk.facts[name]))
+        return True
+    name = rng.choice([name for name in TOPICS if name not in talk.facts] or [""])
+    if not name:
+        return False
+    talk.say("unknown", rng.choice(TOPICS[name].ask), UNKNOWN)
+    return True
+
+
+_CHAT: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("Hello.", "Hi!", "Hey.", "Hello there!", "Hi there."), "Hello!"),
+    (("How are you?", "How do you do?", "How are you today?", "Are you well?"),
+     "I am fine, thank you."),
+    (("Thanks.", "Thank you!", "Thanks a lot.", "Thank you very much."), "You are welcome."),
+    (("Bye.", "Goodbye!", "See you.", "See you later!", "Bye bye."), "Goodbye!"),
+    (("Good morning.", "Good morning!"), "Good morning!"),
+    (("Well done!", "Very good.", "Great!", "That is right.", "Correct.", "Nice."), "Thank you."),
+)  # fmt: skip
+_SELF = (
+    "Who are you?", "What are you?", "What can you do?", "What do you know?", "Are you a robot?",
+    "Are you a human?", "Help", "What can I ask you?", "Are you an AI?", "Tell me about yourself.",
+    "Which model are you?", "What model is this?",
+)  # fmt: skip
+_REST = (
+    "What is the capital of {place}?", "Write a poem about {thing}.", "Who wrote {thing}?",
+    "Tell me a joke.", "What is {n} plus {m}?", "What is {n} times {m}?", "How does {thing} work?",
+    "What is the weather like today?", "Write a Python function that sorts a list.",
+    "Translate {thing} into French.", "What time is it?", "Explain {thing} to me.",
+    "Who is the president of {place}?", "What is the meaning of life?", "Tell me a story.",
+    "How far is {place}?", "What day is it today?", "Sing a song about {thing}.",
+    "Can you write code?", "Do you like {thing}?", "Summarise this text: {thing}.",
+    "What do you think about {thing}?", "Why is the sky blue?", "How tall is {thing}?",
+    "Where is {place}?", "Who invented {thing}?", "Give me a recipe for {thing}.",
+    "What is the best {thing}?", "Solve x + {n} = {m}.", "Is {place} a big city?",
+)  # fmt: skip
+
+
+def chat(talk: Talk) -> bool:
+    """Small talk, and what this model cannot talk about."""
+    rng = talk.rng
+    draw = rng.random()
+    if draw < 0.15:
+        question = rng.choice(("What is your name?", "What's your name?", "What are you called?",
+                               "Do you have a name?", "Tell me your name."))  # fmt: skip
+        answer = f"My name is {talk.name}." if talk.name else "I have no name."
+        talk.say("name", question, answer)
+    elif draw < 0.45:
+        questions, answer = rng.choice(_CHAT)
+        talk.say("chat", rng.choice(questions), answer)
+    elif draw < 0.6:
+        talk.say("self", rng.choice(_SELF), SELF)
+    else:
+        talk.say("self", rng.choice(_REST), SELF, place=value(rng, "city", talk.held_out),
+                 thing=value(rng, rng.choice(("word", "food")), talk.held_out),
+                 n=str(rng.randint(1, 99)), m=str(rng.randint(1, 99)))  # fmt: skip
+    return True
+
+
+_TONES: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("Talk like a pirate.", "Speak like a pirate.", "You are a pirate.",
+      "Answer like a pirate."), "Arr! "),
+    (("Be formal.", "Answer formally.", "Answer very politely.", "Be very polite.",
+      "You are a butler."), "Certainly. "),
+    (("Be cheerful.", "Answer cheerfully.", "You are always happy.", "Sound excited."), "Yay! "),
+)  # fmt: skip
+_NAMING = ("Your name is {v}.", "You are {v}.", "You are called {v}.", "You are an assistant called {v}.")
+_PLAIN = (
+    "You are a helpful assistant.", "Answer the questions.", "You look at pictures.",
+    "Be helpful.", "Answer briefly.", "You are a helpful and honest assistant.",
+)  # fmt: skip
+
+
+def begin(talk: Talk) -> None:
+    """Some dialogues have a system prompt; some of those set the model's name or tone."""
+    rng = talk.rng
+    if rng.random() > 0.35:
+        return
+    texts: list[str] = []
+    if rng.random() < 0.25:
+        texts.append(rng.choice(_PLAIN))
+    if rng.random() < 0.55:
+        talk.name = value(rng, "name", talk.held_out) if rng.random() < 0.5 else rng.choice(NAMES)
+        texts.append(rng.choice(_NAMING).format(v=talk.name))
+    if rng.random() < 0.45:
+        tone = rng.choice(_TONES)
+        texts.append(rng.choice(tone[0]))
+        talk.tone = tone[1]
+    if texts:
+        talk.system(" ".join(texts))

@@ -1,0 +1,61 @@
+"""What people tell and what they tell it with; held-out dialogues use names of their own."""
+
+from __future__ import annotations
+
+import random
+
+NAMES = (
+    "Ana Ben Carla David Emma Frank Grace Henry Iris Jack Kate Leo Mia Nora Oscar Paul Rosa Sam "
+    "Tina Victor Wendy Alex Bella Chris Dora Eric Fiona George Hannah Ivan Julia Kevin Laura Max "
+    "Nina Oliver Peter Ruth Sarah Tom Anna Bob Alice Lena Marie Lucas Noah Olga Maria John Mary "
+    "James Lisa Mark Eva Hugo Clara Adam Zoe Felix"
+).split()
+PETS = "Rex Bello Luna Bruno Fluffy Milo Coco Rocky Daisy Simba Nala Tiger Lucky Max Spot".split()
+WORDS = (
+    "apple river table cloud house garden window bread paper summer piano bridge candle forest "
+    "mountain lemon rocket monkey winter castle basket silver ocean pepper camera button tiger "
+    "banana ladder pencil island violin tunnel carpet dragon honey jacket kitchen letter magnet "
+    "needle onion pillow rabbit saddle teapot umbrella valley wagon zebra moon tree key boat lamp"
+).split()
+CITIES = (
+    "Paris London Berlin Rome Madrid Vienna Lisbon Oslo Dublin Prague Athens Zurich Boston Tokyo "
+    "Cairo Lima Hamburg Milan Geneva Warsaw"
+).split()
+FOODS = "pizza rice soup cake pasta cheese salad bread apples noodles chocolate fish".split()
+HELD_OUT = {
+    "name": "Marco Lydia Simon Petra Oskar Selma Timo Vera Walter Yara Robin Karl".split(),
+    "pet": "Pluto Balu Minka Felina Socks Ginger".split(),
+    "word": "planet mirror cactus hammer parrot orchid wallet anchor puzzle domino".split(),
+    "city": "Porto Turin Leeds Munich Krakow Seville".split(),
+    "food": "curry beans waffles tofu plums".split(),
+}
+_LISTS = {"name": NAMES, "pet": PETS, "word": WORDS, "city": CITIES, "food": FOODS}
+
+_ONSETS = "b d f g k l m n p r s t v z br tr st ch sh".split()
+_VOWELS = "a e i o u ai ea o a".split()
+
+
+def invented(rng: random.Random) -> str:
+    """A word nobody knows, so that copying is learnt, not a list."""
+    word = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(rng.choice((2, 2, 3))))
+    return word + rng.choice(("", "", "n", "l", "s", "r"))
+
+
+def value(rng: random.Random, kind: str, held_out: bool) -> str:
+    """Something to remember: of kind "name", "pet", "word", "city", "food", "colour" or a number."""
+    if kind == "number":
+        return str(rng.choice((rng.randint(0, 9), rng.randint(10, 99), rng.randint(100, 9999))))
+    if kind == "age":
+        return str(rng.randint(5, 95))
+    if kind == "colour":
+        from llmagic.demo.picture import COLOURS
+
+        return rng.choice(COLOURS)
+    if held_out:
+        text = rng.choice(HELD_OUT[kind])
+    elif rng.random() < 0.45:
+        text = invented(rng)
+        text = text.capitalize() if kind in ("name", "pet", "city") else text
+    else:
+        text = rng.choice(_LISTS[kind])
+    return text.lower() if rng.random() < 0.3 else text
