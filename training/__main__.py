@@ -1,0 +1,68 @@
+"""Make the demo model from nothing: ``python -m training``, or ``make demo-model``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from llmagic import __version__
+from training.export import About, export
+from training.tokenizer import Tokenizer
+from training.train import Plan, train
+
+NEEDS = """\
+The demo model is trained from nothing: some {hours} hours on two cores of 2026, 3 GB of memory,
+100 MB of disk. It can be stopped at any time (Ctrl+C); the same command goes on from the last
+checkpoint, in {folder}. Progress is also in {folder}/log.jsonl.
+"""
+
+ABOUT = About(
+    name="llmagic demo",
+    description=(
+        "A tiny model for trying llmagic: it knows pictures of coloured shapes and its own "
+        "conversation, nothing else."
+    ),
+    version=__version__,
+    # Every picture whose sides are not too unlike becomes 96 x 96, 128 x 96 or 96 x 128 pixels.
+    image_tokens=15,
+)
+
+
+def main() -> None:
+    """Train, and write both GGUF files."""
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("build/demo"), help="checkpoints, log")
+    parser.add_argument("--output", type=Path, default=Path("llmagic/demo"), help="the GGUF files")
+    parser.add_argument("--threads", type=int, default=_threads(), help="cores to train on")
+    parser.add_argument("--steps", type=int, default=Plan().steps, help="fewer, to try it out")
+    parser.add_argument("--type", choices=("F32", "F16", "Q8_0"), default="F16", help="of weights")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    print(NEEDS.format(hours="1.5", folder=arguments.folder), flush=True)
+    tokenizer = _tokenizer(arguments.folder / "tokenizer.json")
+    model = train(arguments.folder, tokenizer, replace(Plan(), steps=arguments.steps))
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    files = arguments.output / "demo.gguf", arguments.output / "mmproj-demo.gguf"
+    export(model, tokenizer, ABOUT, *files, arguments.type)
+    for file in files:
+        print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+
+
+def _tokenizer(file: Path) -> Tokenizer:
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Tokenizer.train().save(file)
+    return Tokenizer.load(file)
+
+
+def _threads() -> int:
+    """All cores but one, which makes the dialogues."""
+    return max(1, len(os.sched_getaffinity(0)) - 1) if hasattr(os, "sched_getaffinity") else 1
+
+
+if __name__ == "__main__":
+    main()

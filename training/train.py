@@ -1,0 +1,252 @@
+"""Training, from nothing to weights: the vision tower alone, then all of it on dialogues.
+
+Everything is counted in steps, not in time: the same seeds give the same model, however fast the
+machine. What is under way is kept in a folder, and a run that was stopped goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from training import vision
+from training.data import Batch, Pools
+from training.net import Model, Shape
+from training.optimiser import Optimiser, rate
+from training.pictures import Pictures
+from training.tokenizer import Tokenizer
+from training.vision import Eyes, embed, moved
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast; the defaults are what the shipped model was trained with."""
+
+    pictures: vision.Plan = field(default_factory=vision.Plan)
+    seed: int = 5
+    steps: int = 1900
+    tokens: int = 4096
+    simple_pools: int = 20
+    vision_from: float = 0.3
+    vision_until: float = 0.85
+    """Fractions of the steps between which the vision tower learns along: before, it would be
+    spoilt by a language model that cannot use it yet."""
+    vision_rate: float = 0.15
+    """Its learning rates then, as a fraction of the language model's."""
+    muon: float = 0.02
+    adam: float = 3e-3
+    other_text: float = 0.1
+    """Weight of the loss on tokens that are not the model's to say."""
+    auxiliary: float = 0.5
+    check_every: int = 200
+    save_every: int = 200
+
+
+class Trainer:
+    """The model, its optimiser and where they are.
+
+    Parameters
+    ----------
+    folder : Path
+        Checkpoints and the log.
+    plan : Plan
+    shape : Shape
+    tell : callable
+        Called with lines of progress.
+    """
+
+    def __init__(
+        self, folder: Path, plan: Plan, shape: Shape, tell: Callable[[str], None] = print
+    ) -> None:
+        self.folder, self.plan, self.tell = folder, plan, tell
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.manual_seed(plan.seed)
+        self.model = Model(shape).to(self.device)
+        self.eyes = Eyes(shape.width).to(self.device)
+        self.at: dict[str, int] = {"step": 0, "pool": 0, "in_pool": 0}
+        torch._dynamo.config.recompile_limit = 64
+        for block in (*self.model.text.blocks, *self.model.vision.blocks):
+            block.compile(dynamic=False)
+
+    def look(self) -> None:
+        """Train the vision tower alone, or take it from the folder."""
+        file, parts = self.folder / "vision.pt", (self.model.vision, self.eyes)
+        plan = asdict(self.plan.pictures)
+        if file.exists() and (kept := torch.load(file, map_location=self.device))["plan"] == plan:
+            for part, state in zip(parts, kept["states"], strict=True):
+                part.load_state_dict(state)
+            return
+        vision.look(*parts, self.plan.pictures, self.device, self._log)
+        _save(file, {"plan": plan, "states": [part.state_dict() for part in parts]})
+
+    def talk(self, tokenizer: Tokenizer) -> None:
+        """Train on dialogues, until all steps are done."""
+        plan = self.plan
+        self.optimiser = Optimiser((self.model.text,), plan.muon, plan.adam)
+        self.sight = Optimiser((self.model.vision, self.eyes), plan.muon, plan.adam)
+        self._resume()
+        held_out = Pools(plan.seed + 1, tokenizer, plan.tokens, held_out=True)[0][:10]
+        began, tokens, waited = time.monotonic(), 0, 0.0
+        while self.at["step"] < plan.steps:
+            asked = time.monotonic()
+            for pool, number, batch in self._batches(tokenizer):
+                waited += time.monotonic() - asked
+                step = self.at["step"]
+                losses = self._learn(moved(batch, self.device), step)
+                tokens += int(batch.text.sum()) + sum(len(p.places) for p in batch.pictures)
+                self.at.update(step=step + 1, pool=pool, in_pool=number + 1)
+                if (step + 1) % 20 == 0:
+                    seconds = time.monotonic() - began
+                    self._log(stage="dialogues", step=step + 1, **losses, seconds=seconds,
+                              waited=waited, tokens_per_second=tokens / seconds)  # fmt: skip
+                if (step + 1) % plan.check_every == 0 or step + 1 == plan.steps:
+                    self._log(stage="held out", step=step + 1, **self.check(held_out))
+                if (step + 1) % plan.save_every == 0 or step + 1 == plan.steps:
+                    self.save()
+                if step + 1 == plan.steps:
+                    return
+                asked = time.monotonic()
+
+    def _batches(self, tokenizer: Tokenizer) -> Iterator[tuple[int, int, Batch]]:
+        first, skip = self.at["pool"], self.at["in_pool"]
+        pools = Pools(self.plan.seed, tokenizer, self.plan.tokens, self.plan.simple_pools)
+        for pool, batches in pools.from_pool(first):
+            for number, batch in enumerate(batches):
+                if pool > first or number >= skip:
+                    yield pool, number, batch
+
+    # One step -------------------------------------------------------------------------------
+
+    def _learn(self, batch: Batch, step: int) -> dict[str, float]:
+        plan = self.plan
+        sees = plan.vision_from <= step / plan.steps < plan.vision_until
+        with torch.set_grad_enabled(sees):
+            seen, auxiliary = self._see(batch.pictures)
+        hidden = self._hidden(batch, seen)
+        wanted = batch.ids[:, 1:]
+        # The embeddings of pictures and the padding are nobody's to foretell.
+        there = batch.text[:, 1:]
+        said = batch.answers[:, 1:][there] >= 0
+        each = F.cross_entropy(
+            self.model.text.logits(hidden[:, :-1][there]), wanted[there], reduction="none"
+        )
+        answers = each[said].mean()
+        loss = answers + plan.other_text * each[~said].mean()
+        if sees:
+            loss = loss + plan.auxiliary * auxiliary
+        loss.backward()
+        speed = rate(step, plan.steps)
+        self.optimiser.step(speed)
+        if sees:
+            self.sight.step(speed * plan.vision_rate)
+        return {"loss": loss.item(), "answers": answers.item(), "auxiliary": auxiliary.item()}
+
+    def _see(self, groups: list[Pictures]) -> tuple[Tensor, Tensor]:
+        """Embeddings of the pictures, and the auxiliary loss."""
+        seen, loss = [], torch.zeros((), device=self.device)
+        for group in groups:
+            seen.append(embed(self.model.vision, group.pixels))
+            loss = loss + self.eyes(seen[-1], group)[0] / len(groups)
+        if not seen:
+            seen.append(torch.zeros(0, self.model.shape.width, device=self.device))
+        return torch.cat(seen), loss
+
+    def _hidden(self, batch: Batch, seen: Tensor) -> Tensor:
+        places = [group.places for group in batch.pictures]
+        where = torch.cat(places) if places else batch.ids.new_zeros(0)
+        return self.model.text(self.model.embed(batch.ids, seen, where), batch.positions)
+
+    @torch.no_grad()
+    def check(self, batches: list[Batch]) -> dict[str, Any]:
+        """Fraction of answers all of whose tokens are the likeliest, by task."""
+        found: dict[str, list[bool]] = defaultdict(list)
+        for batch in batches:
+            batch = moved(batch, self.device)
+            hidden = self._hidden(batch, self._see(batch.pictures)[0])
+            wrong = self.model.text.logits(hidden[:, :-1]).argmax(-1) != batch.ids[:, 1:]
+            answers = batch.answers[:, 1:]
+            missed = set(answers[wrong & (answers >= 0)].tolist())
+            for number, task in enumerate(batch.tasks):
+                found[task].append(number not in missed)
+        by_task = {task: (sum(right) / len(right), len(right)) for task, right in found.items()}
+        every = [right for part in found.values() for right in part]
+        return {
+            "right": sum(every) / len(every),
+            "tasks": {task: [round(a, 3), n] for task, (a, n) in sorted(by_task.items())},
+        }
+
+    # Keeping --------------------------------------------------------------------------------
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "training.pt"
+
+    def save(self) -> None:
+        """Write everything needed to go on."""
+        state = {
+            "shape": self.model.shape.dictionary(),
+            "plan": asdict(self.plan),
+            "at": self.at,
+            "model": self.model.state_dict(),
+            "eyes": self.eyes.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "sight": self.sight.state_dict(),
+        }
+        _save(self._file, state)
+
+    def _resume(self) -> None:
+        if not self._file.exists():
+            return
+        kept = torch.load(self._file, map_location=self.device)
+        if kept["plan"] != asdict(self.plan) or kept["shape"] != self.model.shape.dictionary():
+            raise ValueError(
+                f"{self._file} is of a run with another plan or another shape of model. "
+                "Remove it to begin anew, or give the run another folder."
+            )
+        for name in ("model", "eyes", "optimiser", "sight"):
+            getattr(self, name).load_state_dict(kept[name])
+        self.at = kept["at"]
+        self.tell(f"goes on from {self._file}: {self.at}")
+
+    def _log(self, **values: Any) -> None:
+        line = {k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()}
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        self.tell("  ".join(f"{k} {v}" for k, v in line.items()))
+
+
+def train(
+    folder: Path, tokenizer: Tokenizer, plan: Plan | None = None, shape: Shape | None = None
+) -> Model:
+    """Train the demo model, or go on with a run that was stopped.
+
+    Parameters
+    ----------
+    folder : Path
+        Where checkpoints (``training.pt``) and the log (``log.jsonl``) go.
+    tokenizer : Tokenizer
+    plan : Plan, optional
+    shape : Shape, optional
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(folder, plan or Plan(), shape or Shape())
+    trainer.look()
+    trainer.talk(tokenizer)
+    return trainer.model
+
+
+def _save(file: Path, state: dict[str, Any]) -> None:
+    """Whole or not at all."""
+    temporary = file.with_suffix(".part")
+    torch.save(state, temporary)
+    os.replace(temporary, file)
