@@ -143,6 +143,7 @@ def of_session(engine: Engine, store: Store | None) -> dict[str, Any]:
     return {
         "model": engine.model.name,
         "path": str(engine.model.header.path),
+        **_about(engine),
         "architecture": engine.model.header.architecture,
         "memory": engine.model.memory.value,
         "layout": engine.verdict.layout.value,
@@ -177,3 +178,11 @@ def _of_store(store: Store) -> dict[str, Any]:
         "bytes": sum(each.n_bytes for each in used),
         "budget": store.budget,
     }
+
+
+def _about(engine: Engine) -> dict[str, Any]:
+    """What the model's file says about it, and the size of its files."""
+    headers = [part.header for part in (engine.model, engine.projector) if part is not None]
+    said = {name: headers[0].metadata.get(f"general.{name}") for name in ("license", "description")}
+    size = {"bytes": sum(header.total_bytes for header in headers)}
+    return {"size": size, **{name: str(value) for name, value in said.items() if value}}

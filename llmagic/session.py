@@ -104,8 +104,9 @@ class Session:
     Parameters
     ----------
     model : str or path-like
-        Path of a GGUF file, or a name that `llmagic.catalog.resolve` knows: an alias, a hub's
-        `user/repo[:quant]`, a file in the user's folder of models.
+        "demo", the model that comes with the package; the path of a GGUF file, or a name that
+        `llmagic.catalog.resolve` knows: an alias, a hub's `user/repo[:quant]`, a file in the
+        user's folder of models.
     projector : path-like or bool, optional
         GGUF file of its vision projector, needed for images. None finds the one beside the model
         or in its repository, if there is one; False loads none.

@@ -15,6 +15,11 @@ from llmagic.catalog.local import ggufs, model_at, models_folder, projector_besi
 from llmagic.errors import UsageError
 from llmagic.events import Event
 
+DEMO = "demo"
+"""The model that comes with the package; a folder of that name is written ./demo."""
+
+DEMO_FOLDER = Path(__file__).resolve().parents[1] / "demo"
+
 _HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?::(?P<quant>[\w./-]+))?", re.ASCII)
 
 
@@ -50,8 +55,9 @@ def resolve(
 ) -> Files:
     """The files of a model, downloaded where they have to be.
 
-    In this order a name is: a path that exists (a file, or a folder with one model), an alias, a
-    model in the user's folder of models, a hub's `user/repo[:quant]`. A `PathLike` is a path.
+    In this order a name is: "demo", the model that comes with this package; a path that exists
+    (a file, or a folder with one model), an alias, a model in the user's folder of models, a
+    hub's `user/repo[:quant]`. A `PathLike` is a path.
 
     Parameters
     ----------
@@ -86,6 +92,8 @@ def resolve(
 def _resolve(
     name: str | os.PathLike[str], wants_projector: bool, tell: Callable[[Event], None], hub: Hub
 ) -> Files:
+    if name == DEMO:
+        return _local(DEMO_FOLDER / "demo.gguf", wants_projector)
     path = Path(name).expanduser()
     if not isinstance(name, str) or path.exists():
         return _local(path, wants_projector)
@@ -107,8 +115,8 @@ def _resolve(
         return Files(*files, is_from_hub=True)
     known = ", ".join(sorted(aliases())) or "none"
     raise UsageError(
-        f"expected a model: the path of a GGUF file, a hub's user/repo[:quant], an alias (there "
-        f"are: {known}) or a file in {str(models_folder())!r}, and got {name!r}. "
+        f"expected a model: demo, the path of a GGUF file, a hub's user/repo[:quant], an alias "
+        f"(there are: {known}) or a file in {str(models_folder())!r}, and got {name!r}. "
         "`llmagic models` lists what is on disk."
     )
 

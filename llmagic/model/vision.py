@@ -27,6 +27,8 @@ from llmagic.store import Kind, Store
 Embedding = npt.NDArray[np.float32]
 
 LARGEST_SIDE = 8192
+IMAGE_TOKENS = "llmagic.image_tokens"
+"""Metadata of a projector that was trained on small pictures only: most tokens for one."""
 UNSUPPORTED = {
     # Its positions count the images before (mtmd.cpp, MTMD_POS_TYPE_HUNYUANVL), so an image's
     # state would depend on how many stand above it.
@@ -68,7 +70,8 @@ class Projector:
     n_threads : int
         Threads for encoding.
     image_tokens : int
-        Most tokens for one image, 0 for the projector's own limit.
+        Most tokens for one image, 0 for the projector's own limit (`IMAGE_TOKENS` in its file,
+        else llama.cpp's).
     budget : int
         Bytes of embeddings kept in memory, and as many of pictures.
     store : Store, optional
@@ -106,6 +109,7 @@ class Projector:
             raise ProjectorError(
                 f"projectors of type {kind!r} do not work yet: {UNSUPPORTED[kind]}."
             )
+        image_tokens = image_tokens or int(self.header.metadata.get(IMAGE_TOKENS, 0))
         parameters = mtmd.mtmd_context_params_default()
         parameters.print_timings = False
         parameters.n_threads = n_threads

@@ -29,7 +29,7 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
     """Ask `text` with these options, show the reply, and put the turn into the conversation."""
     if given.out is not None and not given.out.isidentifier():
         raise UsageError(f"-o expects the name of a variable, not {given.out!r}")
-    if given.model is None:
+    if given.model is None and not runtime.loaded.default:
         runtime.loaded.require()
     shell = runtime.shell
     request, document = runtime.request(given.name)

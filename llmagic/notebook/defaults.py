@@ -47,6 +47,9 @@ class Defaults(HasTraits):
         help="think before answering, where the model has a switch for it; None: as it likes",
     ).tag(config=True)
 
+    model = Unicode(
+        "demo", help='model of a cell when none was loaded; "none": the cell says so instead'
+    ).tag(config=True)
     n_ctx = Int(Loading.n_ctx, min=0, help="most tokens in the context; 0: the model's").tag(
         config=True
     )

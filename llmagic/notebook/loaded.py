@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from llmagic.errors import NoModelError
-from llmagic.events import Event
+from llmagic.events import Event, Notice
 from llmagic.notebook.defaults import Defaults
 from llmagic.notebook.options import expand
 
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from llmagic.catalog import Files
     from llmagic.session import Session
 
+DEMO = "demo"
+DEMO_ANSWERS = (
+    "no model is loaded, so the bundled demo model answers: it knows pictures of coloured shapes "
+    "and this conversation, nothing else. %llm load MODEL loads another (a path, user/repo or an "
+    "alias)"
+)
 NO_MODEL = "no model is loaded; load one first: %llm load MODEL (a path, user/repo or an alias)"
 
 
@@ -41,6 +47,9 @@ class Loaded:
         self._settings = settings
         self._on_open = on_open
         self._loaded: tuple[object, ...] | None = None
+        # What `%llm unload` frees does not come back by itself: a conversation with a large model
+        # must not go on with the tiny one.
+        self._had_one = False
         # What the hub said of a name holds as long as the kernel: cells do not ask it each time.
         self._from_hub: dict[str, Files] = {}
 
@@ -59,14 +68,27 @@ class Loaded:
     def for_cell(
         self, model: str | None, namespace: dict[str, Any], on_event: Callable[[Event], None]
     ) -> Session:
-        """The session a cell asks; `model` is its option, with `{name}` from `namespace` in it."""
+        """The session a cell asks; `model` is its option, with `{name}` from `namespace` in it.
+
+        The first cell of a kernel loads the default model, if nothing was loaded before.
+        """
         if model is not None:
             name = expand(model, namespace, quote=False)
             files = self._from_hub.get(name) or self._resolve(name, None, on_event)
             # The model that is loaded keeps its projector and its settings.
             if self._loaded is None or self._loaded[0] != _file(files.model):
                 return self._open(files, MappingProxyType({}), on_event)
+        elif name := self.default:
+            if name == DEMO:
+                on_event(Notice(DEMO_ANSWERS))
+            return self._open(self._resolve(name, None, on_event), MappingProxyType({}), on_event)
         return self.require()
+
+    @property
+    def default(self) -> str:
+        """The model that a cell loads because the kernel had none yet; "" where there is none."""
+        name = self._settings.model
+        return "" if self._had_one or name == "none" else str(name)
 
     def open(
         self,
@@ -121,7 +143,7 @@ class Loaded:
             on_event=on_event,
         )
         self.close()
-        self.session, self._loaded = session, wanted
+        self.session, self._loaded, self._had_one = session, wanted, True
         self._on_open(model, session)
         return session
 

@@ -127,7 +127,7 @@ _CELL = (
         "-m",
         "--model",
         metavar="MODEL",
-        help="model for this cell and those run after it: path, user/repo[:quant] or alias",
+        help="model for this cell and those run after it: path, user/repo[:quant], alias or demo",
     ),
     argument("-s", "--system", metavar="TEXT", help="system prompt from this cell on"),
     argument(

@@ -23,7 +23,11 @@ def scene(rng: np.random.Generator) -> Scene:
 
 
 def dialogue(
-    rng: np.random.Generator, *, held_out: bool = False, draw: bool = True, n_pictures: int | None = None
+    rng: np.random.Generator,
+    *,
+    held_out: bool = False,
+    draw: bool = True,
+    n_pictures: int | None = None,
 ) -> Dialogue:
     """A random dialogue of about ten turns.
 

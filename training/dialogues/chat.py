@@ -191,7 +191,12 @@ _TONES: tuple[tuple[tuple[str, ...], str], ...] = (
       "You are a butler."), "Certainly. "),
     (("Be cheerful.", "Answer cheerfully.", "You are always happy.", "Sound excited."), "Yay! "),
 )  # fmt: skip
-_NAMING = ("Your name is {v}.", "You are {v}.", "You are called {v}.", "You are an assistant called {v}.")
+_NAMING = (
+    "Your name is {v}.",
+    "You are {v}.",
+    "You are called {v}.",
+    "You are an assistant called {v}.",
+)
 _PLAIN = (
     "You are a helpful assistant.", "Answer the questions.", "You look at pictures.",
     "Be helpful.", "Answer briefly.", "You are a helpful and honest assistant.",

@@ -106,7 +106,9 @@ class Talk:
         self.dialogue.scenes.append(view.scene)
         return view
 
-    def say(self, task: str, question: str, answer: str, *, shows: bool = False, **values: str) -> None:
+    def say(
+        self, task: str, question: str, answer: str, *, shows: bool = False, **values: str
+    ) -> None:
         """A question, as somebody types it, and the answer; `shows` the newest picture with it."""
         text = typed(self.rng, question, **values)
         parts: list[str | Pixels] = [text]

@@ -217,10 +217,7 @@ def size(talk: Talk, *, shows: bool = False) -> bool:
     """Which of two shapes of clearly different size is the bigger or the smaller."""
     view, where = _where(talk, shows)
     pairs = [
-        (one, two)
-        for one in view.objects
-        for two in view.objects
-        if one.size > 1.35 * two.size
+        (one, two) for one in view.objects for two in view.objects if one.size > 1.35 * two.size
     ]
     if not pairs:
         return _instead(talk, shows)
@@ -271,9 +268,7 @@ def _absent(talk: Talk, view: View) -> Kind:
     """A kind that a picture has not, but nearly: its colour, its shape, or from another picture."""
     rng = talk.rng
     has = {(item.colour, item.shape) for item in view.objects}
-    elsewhere = [
-        (item.colour, item.shape) for other in talk.views for item in other.objects
-    ]
+    elsewhere = [(item.colour, item.shape) for other in talk.views for item in other.objects]
     while True:
         item = rng.choice(view.objects)
         near: list[Kind] = [
@@ -335,7 +330,11 @@ def which(talk: Talk) -> bool:
         task, answer = "which", f"Picture {NUMBERS[i + 1]}."
     if not thing:
         return False
-    thing = f"something {thing}" if form == "colour" else f"{rng.choice(('the', a(thing)[:-len(thing)].strip()))} {thing}"
+    thing = (
+        f"something {thing}"
+        if form == "colour"
+        else f"{rng.choice(('the', a(thing)[: -len(thing)].strip()))} {thing}"
+    )
     question = rng.choice((
         "Which picture had {thing}?", "Which picture has {thing}?", "Which one had {thing}?",
         "In which picture was {thing}?", "In which picture did you see {thing}?",
@@ -458,7 +457,9 @@ _ABOUT_SEVERAL: tuple[tuple[Turn, float], ...] = (
 _FACTS: tuple[tuple[Turn, float], ...] = ((tell_fact, 1.2), (ask_fact, 1.5), (chat, 0.8))
 
 
-def _draw(rng: random.Random, choices: tuple[tuple[Callable[..., bool], float], ...]) -> Callable[..., bool]:
+def _draw(
+    rng: random.Random, choices: tuple[tuple[Callable[..., bool], float], ...]
+) -> Callable[..., bool]:
     return rng.choices([one for one, _ in choices], [weight for _, weight in choices])[0]
 
 
@@ -475,7 +476,9 @@ def talk_through(talk: Talk, n_pictures: int | None = None) -> None:
     facts = 1.0 if n_pictures == 0 else rng.choice((0.0, 0.15, 0.3, 0.5))
     for i in range(n_turns):
         if i in showing:
-            _draw(rng, ((share, 1.0), (lambda talk: _draw(rng, _WITH_NEW)(talk, shows=True), 1.0)))(talk)
+            _draw(rng, ((share, 1.0), (lambda talk: _draw(rng, _WITH_NEW)(talk, shows=True), 1.0)))(
+                talk
+            )
             continue
         while not _turn(talk, facts):
             pass

@@ -20,7 +20,9 @@ def typed(rng: random.Random, text: str, **values: str) -> str:
 
 
 def _lower(text: str) -> str:
-    return re.sub(r"\{\w+\}|[A-Z]", lambda found: found[0] if "{" in found[0] else found[0].lower(), text)
+    return re.sub(
+        r"\{\w+\}|[A-Z]", lambda found: found[0] if "{" in found[0] else found[0].lower(), text
+    )
 
 
 def _typo(rng: random.Random, text: str) -> str:

@@ -45,14 +45,14 @@ def _loaded(status: Mapping[str, Any]) -> str:
 
 LOAD = Command(
     "load",
-    "load a model: a GGUF file, user/repo[:quant] of a hub, an alias",
+    "load a model: a GGUF file, user/repo[:quant] of a hub, an alias, demo",
     _load,
     (
         argument(
             "model",
             metavar="MODEL",
-            help="path of a GGUF file, a hub's user/repo[:quant], an alias, or a file in the "
-            "folder of models",
+            help="path of a GGUF file, a hub's user/repo[:quant], an alias, a file in the folder "
+            "of models, or demo: the tiny model that comes with llmagic",
         ),
         argument(
             "--projector",

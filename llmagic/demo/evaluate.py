@@ -1,0 +1,198 @@
+"""How well the demo model answers: `python -m llmagic.demo.evaluate`.
+
+2,400 turns of dialogues that were not trained on, each asked through a session, greedily, on top
+of the model's own earlier replies; an answer counts when it is the right one to the letter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmagic.demo.picture import Object, Scene
+from llmagic.events import Delta, Event
+from llmagic.prompt.images import picture
+from llmagic.prompt.parts import ImagePart, Part, TextPart
+from llmagic.session import Session, Turn
+from llmagic.settings import Loading
+
+DIALOGUES = Path(__file__).with_name("heldout.json.gz")
+MOST_TOKENS = 64
+"""Longest right answer, and some more: rambling is cut."""
+
+EVERY, MANY = "all dialogues", "3-4 pictures"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One turn of the evaluation.
+
+    Attributes
+    ----------
+    task : str
+    question : tuple of Part
+    wanted : str
+        The right answer.
+    reply : str
+    n_pictures : int
+        Pictures in the whole dialogue.
+    margin : float
+        Of all tokens of the reply the least difference between the best and the second logit.
+    """
+
+    task: str
+    question: tuple[Part, ...]
+    wanted: str
+    reply: str
+    n_pictures: int
+    margin: float
+
+    @property
+    def right(self) -> bool:
+        """Whether the reply is the right answer to the letter."""
+        return self.reply == self.wanted
+
+
+def dialogues(path: Path = DIALOGUES) -> list[dict[str, Any]]:
+    """The held-out dialogues: messages (role, parts), tasks, scenes; a number is a scene's."""
+    found: list[dict[str, Any]] = json.loads(gzip.decompress(path.read_bytes()))
+    return found
+
+
+def scene(record: dict[str, Any]) -> Scene:
+    """A scene from its JSON."""
+    objects = tuple(Object(**{**item, "rgb": tuple(item["rgb"])}) for item in record["objects"])
+    background = tuple(record["background"])
+    return Scene(record["width"], record["height"], background, objects)
+
+
+def questions(
+    dialogue: dict[str, Any],
+) -> Iterator[tuple[str, tuple[Part, ...], str, str | None]]:
+    """Each turn of a dialogue: its task, question, right answer, and the system prompt."""
+    scenes = [ImagePart(picture(scene(one).image())) for one in dialogue["scenes"]]
+    tasks = iter(dialogue["tasks"])
+    system: str | None = None
+    parts: tuple[Part, ...] = ()
+    for role, content in dialogue["messages"]:
+        if role == "system":
+            system = content[0]
+        elif role == "user":
+            parts = tuple(
+                TextPart(part) if isinstance(part, str) else scenes[part] for part in content
+            )
+        else:
+            yield next(tasks), parts, content[0], system
+
+
+def ask_all(session: Session, dialogue: dict[str, Any]) -> Iterator[Asked]:
+    """Ask the questions of a dialogue, in order."""
+    turn: Turn | None = None
+    n_pictures = len(dialogue["scenes"])
+    for task, parts, wanted, system in questions(dialogue):
+        turn, margin = answered(session, parts, after=turn, system=system)
+        yield Asked(task, parts, wanted, turn.text, n_pictures, margin)
+
+
+def answered(
+    session: Session,
+    prompt: str | Sequence[Part],
+    *,
+    after: Turn | None,
+    system: str | None = None,
+    images: Sequence[object] = (),
+) -> tuple[Turn, float]:
+    """A greedy answer, and the least margin between its tokens and the second best."""
+    margins: list[float] = []
+
+    def measure() -> None:
+        # What the next token is drawn from: a text is told before its token is evaluated.
+        assert session.engine.context is not None
+        best = np.partition(session.engine.context.logits(), -2)[-2:]
+        margins.append(float(best[1] - best[0]))
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Delta):
+            measure()
+
+    turn = session.ask(
+        prompt, images=images, after=after, system=system, on_event=hear,
+        temperature=0, max_tokens=MOST_TOKENS,
+    )  # fmt: skip
+    measure()  # the end of the reply is a token, too
+    return turn, min(margins)
+
+
+def figures(turns: Iterable[Asked]) -> dict[str, dict[str, tuple[int, int]]]:
+    """Turns and right answers per task, in all dialogues and in those of three and four pictures.
+
+    The task "all" counts all of them.
+    """
+    out: dict[str, dict[str, list[int]]] = {EVERY: {}, MANY: {}}
+    for one in turns:
+        for group in (EVERY, MANY) if one.n_pictures >= 3 else (EVERY,):
+            for task in (one.task, "all"):
+                count = out[group].setdefault(task, [0, 0])
+                count[0] += 1
+                count[1] += one.right
+    return {
+        group: {task: (asked, right) for task, (asked, right) in sorted(tasks.items())}
+        for group, tasks in out.items()
+    }
+
+
+def table(found: dict[str, dict[str, tuple[int, int]]]) -> str:
+    """What `figures` counted, for people."""
+    lines = [f"{'task':10} {'turns':>6} {'right':>7}    {'of 3-4 pictures':>15} {'right':>7}"]
+    for task in sorted(found[EVERY], key=lambda task: (task == "all", task)):
+        whole, many = found[EVERY][task], found[MANY].get(task, (0, 0))
+        lines.append(f"{task:10} {whole[0]:6} {_share(*whole)}    {many[0]:15} {_share(*many)}")
+    return "\n".join(lines)
+
+
+def _share(asked: int, right: int) -> str:
+    return f"{100 * right / asked:6.1f}%" if asked else f"{'-':>7}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m llmagic.demo.evaluate", description=__doc__)
+    parser.add_argument("model", nargs="?", default="demo", help="its name or GGUF file (demo)")
+    parser.add_argument("--projector", type=Path, help="its projector, if not beside it")
+    parser.add_argument("--turns", type=int, default=2400, help="how many to ask at most (2400)")
+    parser.add_argument("--threads", type=int, default=0, help="0: one for each physical core")
+    parser.add_argument("--wrong", action="store_true", help="print the wrong answers")
+    parser.add_argument("--json", action="store_true", help="the figures as JSON")
+    given = parser.parse_args(arguments)
+    turns: list[Asked] = []
+    loading = Loading(n_threads=given.threads)
+    with Session(given.model, projector=given.projector, loading=loading) as session:
+        for dialogue in dialogues():
+            if len(turns) >= given.turns:
+                break
+            turns += ask_all(session, dialogue)
+            session.engine.checkpoints.tree.clear()
+    if given.wrong:
+        for one in turns:
+            if not one.right:
+                texts = [part.text if isinstance(part, TextPart) else "▢" for part in one.question]
+                print(
+                    f"{one.task}: {''.join(texts)!r}\n  wanted {one.wanted}\n  got    {one.reply}"
+                )
+    if given.json:
+        print(json.dumps(figures(turns), indent=2))
+    else:
+        print(table(figures(turns)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
