@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+from llmagic.demo.picture import COLOURS
+
 NAMES = (
     "Ana Ben Carla David Emma Frank Grace Henry Iris Jack Kate Leo Mia Nora Oscar Paul Rosa Sam "
     "Tina Victor Wendy Alex Bella Chris Dora Eric Fiona George Hannah Ivan Julia Kevin Laura Max "
@@ -42,14 +44,12 @@ def invented(rng: random.Random) -> str:
 
 
 def value(rng: random.Random, kind: str, held_out: bool) -> str:
-    """Something to remember: of kind "name", "pet", "word", "city", "food", "colour" or a number."""
+    """Something to remember: a "name", "pet", "word", "city", "food", "colour", "number", "age"."""
     if kind == "number":
         return str(rng.choice((rng.randint(0, 9), rng.randint(10, 99), rng.randint(100, 9999))))
     if kind == "age":
         return str(rng.randint(5, 95))
     if kind == "colour":
-        from llmagic.demo.picture import COLOURS
-
         return rng.choice(COLOURS)
     if held_out:
         text = rng.choice(HELD_OUT[kind])
