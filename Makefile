@@ -48,7 +48,7 @@ $(READY): pyproject.toml scripts/llama_wheel.py
 
 quickstart: setup
 	@mkdir -p "$(QUICKSTART)"
-	$(WITH_TOY) $(BIN)/jupyter-execute notebooks/01_quickstart.ipynb \
+	$(BIN)/jupyter-execute notebooks/01_quickstart.ipynb \
 	    --output="$(QUICKSTART)/01_quickstart.ipynb"
 	@$(BIN)/python scripts/show_conversation.py "$(QUICKSTART)/01_quickstart.ipynb"
 

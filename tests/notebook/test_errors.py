@@ -151,6 +151,7 @@ def assert_one_line(outcome: Outcome, error: str, words: list[str]) -> None:
 
 
 def test_no_model_loaded(kernel: Kernel) -> None:
+    kernel.run("%config LLMagic.model = 'none'")
     for code in ("%%llm\nWhat?", "%llm what is this?"):
         assert_one_line(kernel.run(code), "NoModelError", ["%llm load MODEL"])
 

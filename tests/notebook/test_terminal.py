@@ -101,6 +101,7 @@ def test_control_c_in_a_terminal(terminal: Terminal, llama: Toy) -> None:
 
 
 def test_errors_in_a_terminal(terminal: Terminal) -> None:
+    terminal.run("%config LLMagic.model = 'none'")
     printed = terminal.run("%%llm -a x.png", "What?")
     assert printed.strip().splitlines()[-1].startswith("NoModelError: ")
     assert "Traceback" not in printed

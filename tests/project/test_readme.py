@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -20,35 +18,29 @@ def blocks(language: str) -> list[str]:
     return found
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """A folder with the files that README's examples name."""
-    folder = tmp_path_factory.mktemp("readme")
-    command = [sys.executable, "-m", "tests.toys", "qwen35", "--folder", str(folder)]
-    subprocess.run(command, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
-    (folder / "qwen35.gguf").rename(folder / "model.gguf")
-    (folder / "mmproj-qwen35.gguf").rename(folder / "mmproj.gguf")
-    shutil.copytree(PROJECT / "notebooks" / "pictures", folder / "pictures")
-    return folder
-
-
 def run(program: str, folder: Path) -> str:
+    environment = os.environ | {"LLMAGIC_STORE": str(folder / "store")}
     result = subprocess.run(
-        [sys.executable, "-c", program], cwd=folder, check=False, capture_output=True, text=True
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
 
-def test_python_example(folder):
+def test_python_example(tmp_path):
     (example,) = blocks("python")
-    output = run(example, folder)
+    output = run(example, tmp_path)
     restored = re.search(r"'tokens': (\d+)", output.splitlines()[-1])
     assert restored, output
     assert int(restored[1]) > 0
 
 
-def test_cells(folder):
+def test_cells(tmp_path):
     program = f"""
 from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
@@ -57,8 +49,9 @@ for cell in {blocks("ipython")!r}:
 usage = shell.user_ns["answer"].usage
 assert usage["prompt"]["images"] == usage["restored"]["images"] == 1, usage
 assert usage["encoded"]["images"] == 0, usage
+print("answer:", shell.user_ns["answer"])
 """
-    run(program, folder)
+    assert run(program, tmp_path).splitlines()[-1] == "answer: Blue."
 
 
 def test_options_in_the_table_are_the_options_there_are():
