@@ -11,8 +11,9 @@ import torch
 
 from llmagic import __version__
 from training.export import About, export
+from training.plan import Plan, Round
 from training.tokenizer import Tokenizer
-from training.train import Plan, train
+from training.train import train
 
 NEEDS = """\
 The demo model is trained from nothing: some {hours} hours on two cores of 2026, 3 GB of memory,
@@ -38,13 +39,14 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/demo"), help="checkpoints, log")
     parser.add_argument("--output", type=Path, default=Path("llmagic/demo"), help="the GGUF files")
     parser.add_argument("--threads", type=int, default=_threads(), help="cores to train on")
-    parser.add_argument("--steps", type=int, default=Plan().steps, help="fewer, to try it out")
+    parser.add_argument("--steps", type=int, help="one round of so many, to try it out")
     parser.add_argument("--type", choices=("F32", "F16", "Q8_0"), default="F16", help="of weights")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(NEEDS.format(hours="1.5", folder=arguments.folder), flush=True)
     tokenizer = _tokenizer(arguments.folder / "tokenizer.json")
-    model = train(arguments.folder, tokenizer, replace(Plan(), steps=arguments.steps))
+    plan = replace(Plan(), talk=(Round(arguments.steps),)) if arguments.steps else Plan()
+    model = train(arguments.folder, tokenizer, plan)
     arguments.output.mkdir(parents=True, exist_ok=True)
     files = arguments.output / "demo.gguf", arguments.output / "mmproj-demo.gguf"
     export(model, tokenizer, ABOUT, *files, arguments.type)

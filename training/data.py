@@ -18,7 +18,9 @@ from torch.utils.data import DataLoader, Dataset
 from llmagic.demo.picture import Scene
 from training.dialogues import dialogue
 from training.dialogues.scenes import CELL
+from training.drill import drill
 from training.pictures import Pictures, grouped
+from training.plan import Round
 from training.tokenizer import Tokenizer, Tokens
 
 POOL = 256
@@ -93,17 +95,26 @@ class Example:
     scenes: list[Scene]
 
 
-def example(
-    rng: np.random.Generator, tokenizer: Tokenizer, simple: bool, held_out: bool
-) -> Example:
+HARD = {"colour", "compare", "count", "is-there", "none", "place", "recall", "size", "which"}
+"""Tasks that take long to learn."""
+
+
+def example(rng: np.random.Generator, tokenizer: Tokenizer, part: Round, simple: bool) -> Example:
     """A random dialogue that is not too long; a simple one is about two pictures at most."""
     while True:
-        made = dialogue(rng, held_out=held_out)
+        drills = part.drill > 0 and rng.random() < part.drill
+        made = drill(rng) if drills else dialogue(rng, held_out=part.held_out)
         if simple and len(made.scenes) > 2:
             continue
         tokens = tokenizer.tokens(made)
         if len(tokens.ids) <= LENGTHS[-1]:
             return Example(tokens, list(made.tasks), list(made.scenes))
+
+
+def hardness(made: Example) -> float:
+    """How many hard questions a dialogue has; half as many others are as bad as none."""
+    hard = sum(task in HARD for task in made.tasks)
+    return hard - 0.5 * (len(made.tasks) - hard)
 
 
 def batch(examples: Sequence[Example], length: int, image: int) -> Batch:
@@ -144,31 +155,27 @@ class Pools(Dataset[list[Batch]]):
     tokenizer : Tokenizer
     tokens : int
         In a batch, padding included.
-    simple : int
-        So many pools at the beginning have simple dialogues.
-    held_out : bool
-        Whether names and words are ones that training never tells.
+    part : Round
+        What the dialogues are to be like.
     """
 
-    def __init__(
-        self,
-        seed: int,
-        tokenizer: Tokenizer,
-        tokens: int,
-        simple: int = 0,
-        held_out: bool = False,
-    ) -> None:
+    def __init__(self, seed: int, tokenizer: Tokenizer, tokens: int, part: Round) -> None:
         self.seed = seed
         self.tokenizer = tokenizer
         self.tokens = tokens
-        self.simple = simple
-        self.held_out = held_out
+        self.part = part
 
     def __getitem__(self, index: int) -> list[Batch]:
         """The batches of a pool, in random order."""
         rng = np.random.default_rng((self.seed, index))
-        simple = index < self.simple
-        examples = [example(rng, self.tokenizer, simple, self.held_out) for _ in range(POOL)]
+        simple = index < self.part.simple
+        examples = [
+            max(
+                (example(rng, self.tokenizer, self.part, simple) for _ in range(self.part.choice)),
+                key=hardness,
+            )
+            for _ in range(POOL)
+        ]
         examples.sort(key=lambda each: -len(each.tokens.ids))
         batches = []
         while examples:

@@ -66,14 +66,6 @@ def _orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
     return x.mT if tall else x
 
 
-def rate(step: int, steps: int, warm_up: int = 100, flat: float = 0.35) -> float:
-    """Fraction of the full learning rate: up, flat, then linearly to zero at the end."""
-    if step < warm_up:
-        return (step + 1) / warm_up
-    begin = int(steps * flat)
-    return 1.0 if step < begin else max(0.0, (steps - step) / (steps - begin))
-
-
 class Optimiser:
     """Both: Muon for wide matrices, Adam for embeddings, heads, norms and biases.
 

@@ -11,7 +11,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,34 +22,11 @@ from torch import Tensor
 from training import vision
 from training.data import Batch, Pools
 from training.net import Model, Shape
-from training.optimiser import Optimiser, rate
+from training.optimiser import Optimiser
 from training.pictures import Pictures
+from training.plan import Plan, Round
 from training.tokenizer import Tokenizer
 from training.vision import Eyes, embed, moved
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long and how fast; the defaults are what the shipped model was trained with."""
-
-    pictures: vision.Plan = field(default_factory=vision.Plan)
-    seed: int = 5
-    steps: int = 1900
-    tokens: int = 4096
-    simple_pools: int = 20
-    vision_from: float = 0.3
-    vision_until: float = 0.85
-    """Fractions of the steps between which the vision tower learns along: before, it would be
-    spoilt by a language model that cannot use it yet."""
-    vision_rate: float = 0.15
-    """Its learning rates then, as a fraction of the language model's."""
-    muon: float = 0.02
-    adam: float = 3e-3
-    other_text: float = 0.1
-    """Weight of the loss on tokens that are not the model's to say."""
-    auxiliary: float = 0.5
-    check_every: int = 200
-    save_every: int = 200
 
 
 class Trainer:
@@ -81,12 +58,12 @@ class Trainer:
     def look(self) -> None:
         """Train the vision tower alone, or take it from the folder."""
         file, parts = self.folder / "vision.pt", (self.model.vision, self.eyes)
-        plan = asdict(self.plan.pictures)
+        plan = {"look": asdict(self.plan.look), "pictures": self.plan.pictures}
         if file.exists() and (kept := torch.load(file, map_location=self.device))["plan"] == plan:
             for part, state in zip(parts, kept["states"], strict=True):
                 part.load_state_dict(state)
             return
-        vision.look(*parts, self.plan.pictures, self.device, self._log)
+        vision.look(*parts, self.plan, self.device, self._log)
         _save(file, {"plan": plan, "states": [part.state_dict() for part in parts]})
 
     def talk(self, tokenizer: Tokenizer) -> None:
@@ -95,57 +72,69 @@ class Trainer:
         self.optimiser = Optimiser((self.model.text,), plan.muon, plan.adam)
         self.sight = Optimiser((self.model.vision, self.eyes), plan.muon, plan.adam)
         self._resume()
-        held_out = Pools(plan.seed + 1, tokenizer, plan.tokens, held_out=True)[0][:10]
+        held_out = Pools(plan.seed + 1, tokenizer, plan.tokens, Round(1, held_out=True))[0][:10]
         began, tokens, waited = time.monotonic(), 0, 0.0
         while self.at["step"] < plan.steps:
             asked = time.monotonic()
             for pool, number, batch in self._batches(tokenizer):
                 waited += time.monotonic() - asked
-                step = self.at["step"]
-                losses = self._learn(moved(batch, self.device), step)
+                losses = self._learn(moved(batch, self.device))
                 tokens += int(batch.text.sum()) + sum(len(p.places) for p in batch.pictures)
-                self.at.update(step=step + 1, pool=pool, in_pool=number + 1)
-                if (step + 1) % 20 == 0:
+                step = self.at["step"] + 1
+                self.at.update(step=step, pool=pool, in_pool=number + 1)
+                if step % 20 == 0:
                     seconds = time.monotonic() - began
-                    self._log(stage="dialogues", step=step + 1, **losses, seconds=seconds,
+                    self._log(stage="dialogues", step=step, **losses, seconds=seconds,
                               waited=waited, tokens_per_second=tokens / seconds)  # fmt: skip
-                if (step + 1) % plan.check_every == 0 or step + 1 == plan.steps:
-                    self._log(stage="held out", step=step + 1, **self.check(held_out))
-                if (step + 1) % plan.save_every == 0 or step + 1 == plan.steps:
+                if step % plan.check_every == 0 or step == plan.steps:
+                    self._log(stage="held out", step=step, **self.check(held_out))
+                if step % plan.save_every == 0 or step == plan.steps:
                     self.save()
-                if step + 1 == plan.steps:
-                    return
                 asked = time.monotonic()
 
     def _batches(self, tokenizer: Tokenizer) -> Iterator[tuple[int, int, Batch]]:
-        first, skip = self.at["pool"], self.at["in_pool"]
-        pools = Pools(self.plan.seed, tokenizer, self.plan.tokens, self.plan.simple_pools)
+        """Batches with their places, from where the training is to the end of the round."""
+        part, step = self.plan.at(self.at["step"])
+        if step == 0 and self.at["step"]:
+            # A round begins with a pool of its own.
+            self.at.update(pool=self.at["pool"] + 1, in_pool=0)
+        first, skip, left = self.at["pool"], self.at["in_pool"], part.length - step
+        pools = Pools(self.plan.seed, tokenizer, self.plan.tokens, part)
         for pool, batches in pools.from_pool(first):
             for number, batch in enumerate(batches):
                 if pool > first or number >= skip:
                     yield pool, number, batch
+                    left -= 1
+                    if not left:
+                        return
 
     # One step -------------------------------------------------------------------------------
 
-    def _learn(self, batch: Batch, step: int) -> dict[str, float]:
+    def _learn(self, batch: Batch) -> dict[str, float]:
         plan = self.plan
-        sees = plan.vision_from <= step / plan.steps < plan.vision_until
+        part, step = plan.at(self.at["step"])
+        sees = part.sees(step)
         with torch.set_grad_enabled(sees):
             seen, auxiliary = self._see(batch.pictures)
         hidden = self._hidden(batch, seen)
-        wanted = batch.ids[:, 1:]
         # The embeddings of pictures and the padding are nobody's to foretell.
         there = batch.text[:, 1:]
-        said = batch.answers[:, 1:][there] >= 0
         each = F.cross_entropy(
-            self.model.text.logits(hidden[:, :-1][there]), wanted[there], reduction="none"
+            self.model.text.logits(hidden[:, :-1][there]),
+            batch.ids[:, 1:][there],
+            reduction="none",
         )
-        answers = each[said].mean()
+        owner = batch.answers[:, 1:][there]
+        said = owner >= 0
+        weights = (
+            1 / owner[said].bincount()[owner[said]] if part.alike else torch.ones_like(each[said])
+        )
+        answers = (each[said] * weights).sum() / weights.sum()
         loss = answers + plan.other_text * each[~said].mean()
         if sees:
             loss = loss + plan.auxiliary * auxiliary
         loss.backward()
-        speed = rate(step, plan.steps)
+        speed = part.rate(step)
         self.optimiser.step(speed)
         if sees:
             self.sight.step(speed * plan.vision_rate)

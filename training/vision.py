@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,21 +12,12 @@ from torch import Tensor, nn
 
 from llmagic.demo.picture import COLOURS, SHAPES
 from training.net import Vision
-from training.optimiser import Optimiser, rate
+from training.optimiser import Optimiser
 from training.pictures import Pictures, Scenes
+from training.plan import Plan
 
 AT_ONCE = 16
 """Pictures that go through the vision tower together."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long and how fast; the defaults are what the shipped model was trained with."""
-
-    steps: int = 700
-    size: int = 64
-    muon: float = 0.02
-    adam: float = 3e-3
 
 
 class Eyes(nn.Module):
@@ -80,15 +70,15 @@ def look(
     """
     optimiser = Optimiser((vision, eyes), plan.muon, plan.adam)
     began, counts = time.monotonic(), torch.zeros(2)
-    for step, groups in enumerate(Scenes("train", plan.size).batches(plan.steps)):
+    for step, groups in enumerate(Scenes("train", plan.pictures).batches(plan.look.length)):
         total = torch.zeros((), device=device)
         for group in groups:
             group = moved(group, device)
             loss, right = eyes(embed(vision, group.pixels), group)
-            total = total + loss * len(group.pixels) / plan.size
+            total = total + loss * len(group.pixels) / plan.pictures
             counts += right.cpu()
         total.backward()
-        optimiser.step(rate(step, plan.steps, 50))
+        optimiser.step(plan.look.rate(step))
         if (step + 1) % 50 == 0:
             log(
                 stage="pictures",
