@@ -103,7 +103,7 @@ def example(rng: np.random.Generator, tokenizer: Tokenizer, part: Round, simple:
     """A random dialogue that is not too long; a simple one is about two pictures at most."""
     while True:
         drills = part.drill > 0 and rng.random() < part.drill
-        made = drill(rng, several=part.several) if drills else dialogue(rng, held_out=part.held_out)
+        made = drill(rng) if drills else dialogue(rng, held_out=part.held_out)
         if simple and len(made.scenes) > 2:
             continue
         tokens = tokenizer.tokens(made)

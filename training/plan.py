@@ -25,8 +25,6 @@ class Round:
         Of so many dialogues, the one with most of the hard questions is taken.
     drill : float
         Fraction of dialogues that are all questions (`training.drill`).
-    several : bool
-        Whether the drills are about two to four pictures.
     held_out : bool
         Whether names and words are ones that training never tells; for checks.
     simple : int
@@ -43,7 +41,6 @@ class Round:
     choice: int = 1
     simple: int = 0
     drill: float = 0.0
-    several: bool = False
     held_out: bool = False
 
     @property
@@ -92,7 +89,6 @@ class Plan:
         # What takes long to learn has short answers, which are drowned by the long ones.
         Round(800, leave=100, peak=0.8, vision=(0.0, 0.85), choice=2),
         Round(700, peak=0.8, warm_up=50, flat=0.4, vision=(0.0, 0.85), drill=0.6),
-        Round(800, peak=0.8, warm_up=50, flat=0.45, vision=(0.0, 0.5), drill=0.5, several=True),
     )
     tokens: int = 4096
     muon: float = 0.02

@@ -17,7 +17,7 @@ from tests import oracle
 ABOUT_BEFORE = {"recall", "which", "none", "told"}
 """Tasks whose answer is in an earlier turn."""
 
-N_ANSWERS = 40
+N_ANSWERS = 30
 
 
 def node_of(session: Session, turn: Turn) -> Node:
@@ -89,6 +89,13 @@ def ends(node: Node) -> int:
     return node.payload.stop
 
 
+@pytest.fixture(autouse=True)
+def _nothing_kept(demo: Session) -> None:
+    """Checkpoints of the same questions in another test would be resumed behind the question."""
+    demo.engine.checkpoints.branches.drop_all()
+    demo.engine.checkpoints.tree.clear()
+
+
 @pytest.mark.parametrize("which", ["another dialogue", "earlier"])
 def test_a_wrong_restore_shows_in_half_of_the_answers(demo: Session, which: str) -> None:
     asked, changed = wrong_answers(demo, which)
@@ -98,7 +105,7 @@ def test_a_wrong_restore_shows_in_half_of_the_answers(demo: Session, which: str)
 
 def test_a_right_restore_changes_none(demo: Session) -> None:
     checked = 0
-    for dialogue in dialogues()[:6]:
+    for dialogue in dialogues()[:4]:
         turns: list[Turn] = []
         for _, parts, _, system in questions(dialogue):
             after = turns[-1] if turns else None
@@ -110,4 +117,4 @@ def test_a_right_restore_changes_none(demo: Session) -> None:
             if after is not None:
                 assert restored == turns[-1].text
                 checked += 1
-    assert checked > 30
+    assert checked > 20
