@@ -315,9 +315,8 @@ def test_text_of_every_kind_is_data(fuzzed: Kernel) -> None:
     outcome = fuzzed.ask("{value}", "hostile")
     assert outcome.error is None, outcome.message
     turn = "get_ipython().magics_manager.registry['LLMagic'].conversation.latest"
-    assert fuzzed.value(f"{turn}.parts[0].text == value.strip()") in ("True", "False")
+    assert fuzzed.value(f"len({turn}.parts), {turn}.parts[0].text == value") == "(1, True)"
     assert fuzzed.value("'hit' in globals()") == "False"
-    assert eval(fuzzed.value(f"{turn}.parts[0].text")).startswith("{}{{}}")
     plain = fuzzed.ask(HOSTILE, "hostile", "--no-interpolate")
     assert plain.error is None, plain.message
 
