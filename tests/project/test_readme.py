@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,7 @@ assert usage["prompt"]["images"] == usage["restored"]["images"] == 1, usage
 assert usage["encoded"]["images"] == 0, usage
 print("answer:", shell.user_ns["answer"])
 """
+    shutil.copytree(PROJECT / "notebooks" / "pictures", tmp_path / "pictures")
     assert run(program, tmp_path).splitlines()[-1] == "answer: Blue."
 
 
