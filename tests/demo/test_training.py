@@ -25,7 +25,7 @@ PLAN = Plan(
     pictures=8,
     talk=(Round(6, leave=4, vision=(0.3, 1.0), alike=False), Round(2, peak=0.5, choice=2)),
     tokens=1024,
-    check_every=1,
+    check_every=3,
     save_every=2,
 )
 
@@ -66,6 +66,7 @@ def trained(folder: Path, tokenizer: Tokenizer, tell: Callable[[str], None]) -> 
     return trainer.model
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path: Path, tokenizer: Tokenizer) -> None:
     def stop(line: str) -> None:
         if "held out" in line and "step 3 " in line:
