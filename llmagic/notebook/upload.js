@@ -29,7 +29,6 @@ async function upload(model, file) {
 
 function render({ model, el }) {
   const thumbnails = new Map(); // id of an image -> URL of its thumbnail
-  const asked = new Set();
   const list = element("ol", { className: "llmagic-upload-list" });
   const said = element("div", { className: "llmagic-upload-message", role: "status" });
   const input = element("input", { type: "file", accept: "image/*", multiple: true, hidden: true });
@@ -38,6 +37,7 @@ function render({ model, el }) {
   const hint = element("span", { className: "llmagic-upload-hint" }, "or drop them here");
   const root = element("div", { className: "llmagic-upload" }, choose, hint, input, said, list);
   let dragged = null;
+  let again = null; // asks for thumbnails that did not come
 
   const take = async (files) => {
     const largest = model.get("largest");
@@ -99,9 +99,16 @@ function render({ model, el }) {
         thumbnails.delete(id);
       }
     }
-    const missing = ids.filter((id) => !asked.has(id));
-    missing.forEach((id) => asked.add(id));
-    if (missing.length) model.send({ kind: "thumbnails", ids: missing });
+    ask(1000);
+  };
+
+  // While a page is being loaded again, or a cell runs, a message may be lost or wait.
+  const ask = (delay) => {
+    clearTimeout(again);
+    const missing = model.get("items").map((item) => item.id).filter((id) => !thumbnails.has(id));
+    if (!missing.length) return;
+    model.send({ kind: "thumbnails", ids: missing });
+    again = setTimeout(() => ask(Math.min(2 * delay, 60_000)), delay);
   };
 
   const hear = (content, buffers) => {
@@ -136,6 +143,7 @@ function render({ model, el }) {
   say();
   draw();
   return () => {
+    clearTimeout(again);
     model.off("change:items", draw);
     model.off("change:message", say);
     model.off("msg:custom", hear);
