@@ -19,6 +19,8 @@ export const OPTIONS: Readonly<Record<string, string>> = {
   '--max-tokens': 'most tokens in the reply',
   '--stop': 'text that ends the reply',
   '--schema': 'JSON schema that the reply must follow',
+  '--tool': 'function of the notebook that the model may call',
+  '--no-tools': 'offer no tools from here on',
   '--think': 'let the model think first',
   '--no-think': 'no thinking',
   '--thread': 'another conversation',
