@@ -71,6 +71,7 @@ function warnTooLarge(names: string[]): void {
   Notification.error(
     `The images of this cell are more than fits into one message: ${names.join(', ')} did not go ` +
       'with it. Ask about fewer images in one cell, or put the files beside the notebook and refer ' +
-      'to them by path.'
+      'to them by path.',
+    { autoClose: false }
   );
 }

@@ -125,7 +125,10 @@ async function insert(
       mark.at = from + text.length;
     }
   } catch (error) {
-    Notification.error(error instanceof Error ? error.message : String(error));
+    // Without `autoClose` a notification waits where nobody looks.
+    Notification.error(error instanceof Error ? error.message : String(error), {
+      autoClose: false
+    });
   } finally {
     waiting?.positions.delete(mark);
   }

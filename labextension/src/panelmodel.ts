@@ -143,12 +143,16 @@ export class PanelModel extends VDomModel {
     try {
       const answer = (await this._kernel?.ask(request)) ?? null;
       if (answer?.type === 'later') {
-        Notification.info('The kernel is busy; it will do this after the running cell.');
+        Notification.info('The kernel is busy; it will do this after the running cell.', {
+          autoClose: 5000
+        });
       }
       void this.refresh();
       return answer;
     } catch (error) {
-      Notification.error(error instanceof Error ? error.message : String(error));
+      Notification.error(error instanceof Error ? error.message : String(error), {
+        autoClose: false
+      });
       return null;
     }
   }

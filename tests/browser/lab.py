@@ -153,7 +153,9 @@ class Lab:
             self.page.wait_for_function(script, arg=list(kinds), timeout=LIMIT)
         except Exception:
             shown = [self.kind(i) if self.strip(i).count() else None for i in range(len(kinds))]
-            raise AssertionError(f"expected {kinds}, the badges show {shown}") from None
+            self.shot("unexpected")
+            told = [self.errors(i) for i in range(len(kinds))]
+            raise AssertionError(f"expected {kinds}, the badges show {shown}; {told}") from None
 
     def text(self, index: int) -> str:
         """The figures of a cell's badge."""

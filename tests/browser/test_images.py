@@ -124,3 +124,12 @@ def test_dropping_a_file(lab: Open) -> None:
     )
     page.strip(0).locator("img").wait_for()
     assert page.source(0) == "%%llm\n![](attachment:bars.png)What is this?"
+
+
+def test_a_broken_image_says_so_and_changes_nothing(lab: Open) -> None:
+    page = lab(["%%llm\nWhat is this?"])
+    page.focus(0)
+    page.paste(0, "broken.png", b"\x89PNG\r\n\x1a\nnothing more")
+    page.page.get_by_text("broken.png cannot be read as an image").first.wait_for()
+    assert (page.source(0), attached(page, 0)) == ("%%llm\nWhat is this?", [])
+    page.shot("broken_image")
