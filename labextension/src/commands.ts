@@ -18,15 +18,17 @@ export function addCommands(
   app.commands.addCommand(INSERT, {
     label: 'Insert %%llm Cell Below',
     isEnabled,
-    execute: () => {
+    execute: async () => {
       const panel = tracker.currentWidget;
-      if (panel !== null) {
-        NotebookActions.insertBelow(panel.content);
-        const cell = panel.content.activeCell;
-        cell?.model.sharedModel.setSource('%%llm\n');
-        panel.content.mode = 'edit';
-        cell?.editor?.setCursorPosition({ line: 1, column: 0 });
+      if (panel === null) {
+        return;
       }
+      NotebookActions.insertBelow(panel.content);
+      const cell = panel.content.activeCell!;
+      cell.model.sharedModel.setSource('%%llm\n');
+      await cell.ready;
+      panel.content.mode = 'edit';
+      cell.editor?.setCursorPosition({ line: 1, column: 0 });
     }
   });
   app.commands.addCommand(RUN_STALE, {
