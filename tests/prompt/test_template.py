@@ -125,6 +125,7 @@ RENDERED = {
     ),
     "system_last": "<bos>[INST]{U1}|USER|[/INST][R1]</s>[INST]{S}\n\n{U2}|USER|[/INST]",
 }
+RENDERED["hermes"] = RENDERED["chatml"]  # but for tools
 
 
 def test_every_template_has_an_expectation() -> None:
