@@ -84,7 +84,7 @@ def restoring(path: Path, store: Path, cells: int, rounds: int) -> dict[str, Any
     figures: dict[str, list[float]] = {"disk": [], "memory": [], "fromfile": []}
     with Session(path, store=store) as session:
         checkpoints = session.engine.checkpoints
-        wanted = session._sequence(None, turns[-2], turns[-1].parts)
+        wanted = session.chat.sequence(None, turns[-2], turns[-1].parts)
         checkpoints.resume(wanted)
         files = _files(session, store)
         for _ in range(10 * rounds):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from llmagic.chat import Chat
 from llmagic.engine.engine import Engine
+from llmagic.prompt.parts import TextPart
 from llmagic.sequence import Boundary, Sequence, Step, Text
 from llmagic.store import Kind, Store
 from llmagic.turns import Turn
@@ -22,16 +24,14 @@ class Kept:
     ----------
     engine : Engine
     store : Store or None
-    before : callable
-        The sequence that a turn's reply continues.
+    chat : Chat
+        How turns become sequences.
     """
 
-    def __init__(
-        self, engine: Engine, store: Store | None, before: Callable[[Turn], Sequence]
-    ) -> None:
+    def __init__(self, engine: Engine, store: Store | None, chat: Chat) -> None:
         self._engine = engine
         self._store = store
-        self._before = before
+        self._chat = chat
         self._steps: OrderedDict[str, tuple[Step, ...]] = OrderedDict()
         self._sizes: dict[tuple[Kind, bytes], int] = {}
 
@@ -56,6 +56,13 @@ class Kept:
             "memory": sum(node.payload.n_bytes for node in nodes if node is not None),
             "disk": sum(map(self._on_disk, steps)),
         }
+
+    def for_next(self, turn: Turn) -> dict[str, Any]:
+        """Of `total` tokens up to a turn's end those that a question after it finds, and where."""
+        question = replace(turn.question, parent=turn, parts=(TextPart("?"),))
+        restored, tier = self._engine.checkpoints.nearest(self._chat.wanted(question))
+        total = self._before(turn).n_tokens + len(turn.tokens)
+        return {"total": total, "restored": restored, "tier": tier}
 
     def pin(self, turn: Turn, pinned: bool) -> None:
         """Keep the checkpoints of a turn in memory whatever the budget, or no longer."""
@@ -101,6 +108,10 @@ class Kept:
             parents.pop(step.key, None)
         self._sizes.clear()
         return free
+
+    def _before(self, turn: Turn) -> Sequence:
+        """What the reply of a turn continued."""
+        return self._chat.wanted(turn.question, turn.rounds)
 
     def _own(self, turn: Turn) -> tuple[Step, ...]:
         """How a turn is evaluated: what follows the reply above it. A turn's id is its content."""

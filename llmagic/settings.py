@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -137,6 +138,22 @@ class Sampling:
             raise UsageError(f"expected a schema as JSON text, and got {self.schema!r}.")
         if self.think not in (None, True, False):
             raise UsageError(f"expected think to be True, False or None, and got {self.think!r}.")
+
+    def changed(self, settings: Mapping[str, Any]) -> Sampling:
+        """These settings with some others.
+
+        Raises
+        ------
+        UsageError
+            There is no such setting, or its value is none.
+        """
+        known = {each.name for each in fields(self)}
+        unknown = sorted(set(settings) - known)
+        if unknown:
+            raise UsageError(
+                f"expected settings among {', '.join(sorted(known))}, and got {', '.join(unknown)}."
+            )
+        return replace(self, **settings)
 
     def document(self) -> dict[str, Any]:
         """The settings as JSON data, the same for the same draw.

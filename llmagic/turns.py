@@ -1,25 +1,17 @@
-"""Turns: a question and its reply as values, in memory and on disk."""
+"""Turns: questions and their replies as values."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from llmagic.errors import ImageError, UsageError
-from llmagic.prompt.images import Picture, picture
-from llmagic.prompt.parts import ImagePart, Message, Part, ReplyPart, TextPart
+from llmagic.prompt.parts import Message, Part, ReplyPart, TextPart
 from llmagic.prompt.tools import Tool, Use
 from llmagic.sequence import Sequence
 from llmagic.settings import Sampling
-from llmagic.store import Kind, Store
-
-VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -99,6 +91,11 @@ class Turn:
     def tokens(self) -> tuple[int, ...]:
         return self.reply.tokens
 
+    @property
+    def question(self) -> Question:
+        """What was asked, to be asked again."""
+        return Question(self.parent, self.system, self.parts, self.sampling, self.tools)
+
     def path(self) -> list[Turn]:
         """The turns of the conversation up to this one."""
         turns: list[Turn] = []
@@ -112,6 +109,57 @@ class Turn:
         """Its question, calls, results and reply as messages, without those above."""
         yield from asked(self.parts, self.rounds)
         yield Message("assistant", (self.reply,))
+
+
+@dataclass(frozen=True)
+class Question:
+    """All that the model is to see, and how its reply is drawn.
+
+    Attributes
+    ----------
+    parent : Turn or None
+        The turn it continues.
+    system : str or None
+    parts : tuple of Part
+        What is asked.
+    sampling : Sampling
+    tools : tuple of Tool
+        What the model may call.
+    """
+
+    parent: Turn | None
+    system: str | None
+    parts: tuple[Part, ...]
+    sampling: Sampling
+    tools: tuple[Tool, ...]
+
+    def answered(self, answer: Answer, usage: dict[str, Any]) -> Turn:
+        """The question with its answer, as a turn."""
+        return Turn(
+            usage["turn"],
+            self.parent,
+            self.system,
+            self.parts,
+            answer.reply,
+            answer.text,
+            self.sampling,
+            answer.stop,
+            usage,
+            thought=answer.thought,
+            after=self.parent.id if self.parent is not None else "",
+            rounds=answer.rounds,
+            tools=self.tools,
+        )
+
+
+class Answer(NamedTuple):
+    """A reply with the calls before it: what is needed to show it again without drawing it."""
+
+    reply: ReplyPart
+    text: str
+    stop: str
+    thought: str = ""
+    rounds: tuple[Round, ...] = ()
 
 
 def asked(parts: tuple[Part, ...], rounds: Iterable[Round]) -> Iterator[Message]:
@@ -136,260 +184,3 @@ def asked_key(before: Sequence, sampling: Sampling, fingerprint: bytes) -> bytes
     hash_.update(before.digest)
     hash_.update(json.dumps(sampling.document(), sort_keys=True).encode())
     return hash_.digest()
-
-
-class Answer(NamedTuple):
-    """A stored reply: what is needed to show it again without drawing it."""
-
-    reply: ReplyPart
-    text: str
-    stop: str
-    thought: str = ""
-    rounds: tuple[Round, ...] = ()
-
-
-class Archive:
-    """Replies that were given, and the turns they belong to; on disk where there is a store.
-
-    Parameters
-    ----------
-    store : Store or None
-        None keeps them in this process only.
-    fingerprint : bytes
-        Of the model: another one's replies are not this one's.
-    model : str
-        Its name, for people who look into the store.
-    most : int
-        Turns kept in memory.
-
-    Attributes
-    ----------
-    labels : dict of str to str
-        Written into every file: "model", "notebook".
-    """
-
-    def __init__(
-        self, store: Store | None, fingerprint: bytes, model: str, most: int = 4096
-    ) -> None:
-        self._store = store
-        self._fingerprint = fingerprint
-        self.labels = {"model": model}
-        self._most = most
-        self._answers: OrderedDict[bytes, Answer] = OrderedDict()
-        self._sources: dict[str, set[bytes]] = {}
-        self._turns: OrderedDict[str, Turn] = OrderedDict()
-
-    def put(self, before: Sequence, turn: Turn) -> None:
-        """Keep a turn whose reply is complete."""
-        key = asked_key(before, turn.sampling, self._fingerprint)
-        self._answers[key] = Answer(turn.reply, turn.text, turn.stop, turn.thought, turn.rounds)
-        self._turns[turn.id] = turn
-        for kept in (self._answers, self._turns):
-            while len(kept) > self._most:
-                kept.popitem(last=False)
-        if self._store is None:
-            return
-        for part in turn.parts:
-            if isinstance(part, ImagePart):
-                self._put_picture(part.picture)
-        document = _to_json(turn)
-        name = self._name(turn.id)
-        self._put(Kind.TURN, name, document)
-        self._put(Kind.ASKED, key, {"version": VERSION, "turn": turn.id})
-
-    def answer(self, before: Sequence, sampling: Sampling) -> tuple[Answer, str] | None:
-        """The reply given to this very question before, and the tier it was found in."""
-        key = asked_key(before, sampling, self._fingerprint)
-        known = self._answers.get(key)
-        if known is not None:
-            return known, "memory"
-        asked = self._get(Kind.ASKED, key)
-        document = self._get(Kind.TURN, self._name(str(asked.get("turn")))) if asked else None
-        if document is None:
-            return None
-        try:
-            found = _answer(document)
-        except (KeyError, TypeError, ValueError):
-            return None
-        self._answers[key] = found
-        return found, "disk"
-
-    def forget(self, before: Sequence, turn: Turn) -> None:
-        """Drop a turn: it is neither replayed nor recalled any more."""
-        self._answers.pop(asked_key(before, turn.sampling, self._fingerprint), None)
-        self._turns.pop(turn.id, None)
-        self._sources.pop(turn.id, None)
-        if self._store is not None:
-            self._store.flush(5.0)
-            self._store.remove(Kind.TURN, self._name(turn.id))
-
-    def touch(self, last: Turn) -> None:
-        """Mark a conversation's turns and images as used: what is in use is not evicted."""
-        if self._store is None:
-            return
-        for turn in last.path():
-            self._store.touch(Kind.TURN, self._name(turn.id))
-            for source in self._sources.get(turn.id, ()):
-                self._store.touch(Kind.ASKED, self._source_name(turn.id, source))
-            for part in turn.parts:
-                if isinstance(part, ImagePart):
-                    self._store.touch(Kind.IMAGE, part.picture.digest)
-
-    def name_source(self, turn: Turn, source: str) -> None:
-        """Remember that a cell with this source gave this turn."""
-        digest = _source_digest(source)
-        self._sources.setdefault(turn.id, set()).add(digest)
-        name = self._source_name(turn.id, digest)
-        if self._store is not None:
-            self._put(Kind.ASKED, name, {"version": VERSION, "turn": turn.id, "source": True})
-
-    def recall(self, turn: str, source: str | None) -> Turn | None:
-        """A turn by its id, if a cell with this source gave it; without its parent.
-
-        `source` of None asks for any.
-        """
-        if source is not None and not self._came_from(turn, source):
-            return None
-        known = self._turns.get(turn)
-        if known is not None:
-            return known
-        document = self._get(Kind.TURN, self._name(turn))
-        if document is None:
-            return None
-        try:
-            answer = _answer(document)
-            parts = tuple(self._part(part) for part in document["parts"])
-            drawn = Sampling(**document["sampling"])
-            data = None if drawn.schema is None else json.loads(answer.text)
-        except (KeyError, TypeError, ValueError, ImageError, UsageError):
-            return None
-        if any(part is None for part in parts):
-            return None
-        found = Turn(
-            turn,
-            None,
-            document.get("system"),
-            tuple(part for part in parts if part is not None),
-            answer.reply,
-            answer.text,
-            drawn,
-            answer.stop,
-            {},
-            data,
-            thought=answer.thought,
-            after=after if isinstance(after := document.get("after"), str) else None,
-            rounds=answer.rounds,
-            tools=tuple(Tool(**each) for each in document.get("tools", ())),
-        )
-        self._turns[turn] = found
-        return found
-
-    # Disk -----------------------------------------------------------------------------------
-
-    def _came_from(self, turn: str, source: str) -> bool:
-        digest = _source_digest(source)
-        if digest in self._sources.get(turn, ()):
-            return True
-        return self._get(Kind.ASKED, self._source_name(turn, digest)) is not None
-
-    def _name(self, turn: str) -> bytes:
-        # A turn's id is content alone; a stored one has the tokens of one model.
-        return hashlib.blake2b(turn.encode() + self._fingerprint, digest_size=16).digest()
-
-    def _source_name(self, turn: str, source: bytes) -> bytes:
-        return hashlib.blake2b(self._name(turn) + source, digest_size=16).digest()
-
-    def _put(self, kind: Kind, name: bytes, document: dict[str, Any]) -> None:
-        assert self._store is not None
-        text = np.frombuffer(json.dumps(document, ensure_ascii=True).encode(), np.uint8)
-        self._store.put(kind, name, arrays={"json": text}, meta=self.labels)
-
-    def _get(self, kind: Kind, name: bytes) -> dict[str, Any] | None:
-        entry = self._store.get(kind, name) if self._store is not None else None
-        if entry is None:
-            return None
-        try:
-            document = json.loads(entry.arrays["json"].tobytes())
-        except (KeyError, ValueError):
-            return None
-        return document if isinstance(document, dict) else None
-
-    def _put_picture(self, image: Picture) -> None:
-        assert self._store is not None
-        if not self._store.has(Kind.IMAGE, image.digest):
-            self._store.put(
-                Kind.IMAGE,
-                image.digest,
-                arrays={"png": np.frombuffer(image.png(), np.uint8)},
-                meta={"size": f"{image.width}x{image.height}", **self.labels},
-            )
-
-    def _part(self, document: dict[str, Any]) -> Part | None:
-        if "text" in document:
-            return TextPart(str(document["text"]))
-        digest = bytes.fromhex(document["image"])
-        entry = self._store.get(Kind.IMAGE, digest) if self._store is not None else None
-        if entry is None:
-            return None
-        found = picture(entry.arrays["png"].tobytes())
-        return ImagePart(found) if found.digest == digest else None
-
-
-def _source_digest(source: str) -> bytes:
-    return hashlib.sha256(source.encode("utf-8", "surrogatepass")).digest()
-
-
-def _to_json(turn: Turn) -> dict[str, Any]:
-    return {
-        "version": VERSION,
-        "turn": turn.id,
-        "after": turn.after,
-        "system": turn.system,
-        "parts": [
-            {"image": part.picture.digest.hex()}
-            if isinstance(part, ImagePart)
-            else {"text": part.text}
-            for part in turn.parts
-        ],
-        "reply": _reply_to_json(turn.reply),
-        "text": turn.text,
-        "thought": turn.thought,
-        "rounds": [_round_to_json(each) for each in turn.rounds],
-        "tools": [tool.document() for tool in turn.tools],
-        "sampling": turn.sampling.document(),
-        "stop": turn.stop,
-    }
-
-
-def _answer(document: dict[str, Any]) -> Answer:
-    if document["version"] != VERSION:
-        raise ValueError("another version")
-    return Answer(
-        _reply(document["reply"]),
-        str(document["text"]),
-        document["stop"],
-        str(document.get("thought", "")),
-        tuple(_round(each) for each in document.get("rounds", ())),
-    )
-
-
-def _reply_to_json(reply: ReplyPart) -> dict[str, Any]:
-    return {"tokens": list(reply.tokens), "spelled": reply.text}
-
-
-def _reply(document: dict[str, Any]) -> ReplyPart:
-    return ReplyPart(str(document["spelled"]), tuple(int(each) for each in document["tokens"]))
-
-
-def _round_to_json(each: Round) -> dict[str, Any]:
-    return {
-        "reply": _reply_to_json(each.reply),
-        "text": each.text,
-        "thought": each.thought,
-        "uses": [asdict(use) for use in each.uses],
-    }
-
-
-def _round(document: dict[str, Any]) -> Round:
-    uses = tuple(Use(**use) for use in document["uses"])
-    return Round(_reply(document["reply"]), document["text"], document["thought"], uses)

@@ -19,7 +19,7 @@ Logits = npt.NDArray[np.float32]
 
 def sequence_of(session: Session, turn: Turn, *, with_reply: bool = True) -> Sequence:
     """What the context holds after a turn (or before its reply)."""
-    before = session._sequence(turn.system, turn.parent, turn.parts)
+    before = session.chat.sequence(turn.system, turn.parent, turn.parts)
     if not with_reply or not turn.tokens:
         return before
     return before.extended([Text(turn.tokens, reply=True, boundary=Boundary.REPLY)])

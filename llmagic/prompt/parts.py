@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from llmagic.prompt.images import Picture
+from llmagic.errors import UsageError
+from llmagic.prompt.images import Picture, is_image_like, picture
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,28 @@ class Message:
     def text(self) -> str:
         """The text parts and replies, joined; pictures are left out."""
         return "".join(part.text for part in self.parts if not isinstance(part, ImagePart))
+
+
+def parts_of(prompt: str | Iterable[Part], images: Iterable[object] = ()) -> tuple[Part, ...]:
+    """The parts of a prompt: its images, then its text or parts as they are.
+
+    Raises
+    ------
+    UsageError
+        They are no parts, or nothing is asked.
+    ImageError
+        An image cannot be read.
+    """
+    if isinstance(images, str | os.PathLike) or is_image_like(images):
+        images = [images]  # one picture, not a list of its letters or rows
+    before = [ImagePart(picture(image)) for image in images]
+    text = [TextPart(prompt)] if isinstance(prompt, str) else prompt
+    if not isinstance(text, Iterable):
+        raise UsageError(f"expected a prompt as text or parts, and got {prompt!r}.")
+    parts = (*before, *text)
+    for part in parts:
+        if not isinstance(part, TextPart | ImagePart | ReplyPart):
+            raise UsageError(f"expected TextParts and ImageParts in a prompt, and got {part!r}.")
+    if not any(isinstance(part, ImagePart) or part.text.strip() for part in parts):
+        raise UsageError("expected a prompt, and the text is empty. Write something to ask.")
+    return parts

@@ -103,16 +103,24 @@ def sequence_tokens(session: Session, turn) -> list[int]:
     return [token for span in sequence_of(session, turn).spans for token in span.tokens]
 
 
-def test_asking_from_an_event_is_refused(toy_named: Named):
+def test_what_changes_the_session_from_an_event_is_refused(toy_named: Named):
+    """Closing it there would free the model under a running decode, which ends the process."""
     with Session(toy_named("llama").model) as session:
+        first = session.ask("first", max_tokens=3)
+        for change in (
+            lambda: session.ask("nested", max_tokens=1),
+            lambda: session.forget(first),
+            session.close,
+        ):
 
-        def ask_again(event: Event) -> None:
-            if isinstance(event, Delta):
-                session.ask("nested", max_tokens=1)
+            def listen(event: Event, change: Callable[[], object] = change) -> None:
+                if isinstance(event, Delta):
+                    assert session.kept(first)["tokens"]  # looking is allowed
+                    change()
 
-        with pytest.raises(UsageError, match="being answered"):
-            session.ask("outer", max_tokens=3, on_event=ask_again)
-        assert session.last is None
+            with pytest.raises(UsageError, match="being answered"):
+                session.ask("outer", max_tokens=3, on_event=listen)
+            assert session.last is first
         turn = session.ask("outer", max_tokens=3)
         assert_exact(session, turn)
 

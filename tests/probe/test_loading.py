@@ -217,7 +217,7 @@ def test_no_space_is_put_before_a_piece(tmp_path: Path, open_session: Opens) -> 
     model.close()
     session = open_session(Toy("spm", path, None, "attention"))
     turn = session.ask("hello", **ASK)
-    steps = session._sequence(None, None, turn.parts).steps
+    steps = session.chat.sequence(None, None, turn.parts).steps
     spelled = [text_of(session, token) for step in steps for token in step.span.tokens]
     assert spelled == ["<s>", "[INST]", "hello", "[/INST]"]
 

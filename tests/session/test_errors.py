@@ -135,7 +135,7 @@ def test_a_prompt_longer_than_the_context(
     images = [image(0)] if toy.projector else []
     first = session.ask(FIRST, images=images, max_tokens=5)
     text = prose(400)
-    wanted = session._sequence(None, first, (TextPart(text),)).n_tokens
+    wanted = session.chat.sequence(None, first, (TextPart(text),)).n_tokens
     assert wanted > 256
     with pytest.raises(ContextFullError) as caught:
         session.ask(text)

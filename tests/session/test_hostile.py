@@ -65,7 +65,7 @@ def runner(toy: Toy) -> Iterator[Runner]:
 
 def tokens_of(session: Session, parts: tuple[Part, ...], system: str | None = None) -> list[object]:
     """Tokens of the prompt; a digest stands for a picture."""
-    sequence = session._sequence(system, None, parts)
+    sequence = session.chat.sequence(system, None, parts)
     found: list[object] = []
     for span in sequence.spans:
         found += [span.digest] if isinstance(span, Media) else span.tokens

@@ -70,7 +70,7 @@ def check_untouched(session: Session, first: Turn, error: Interrupted) -> None:
 def last_place(session: Session, first: Turn, parts: tuple[Part, ...], done: int) -> int:
     """Tokens up to the last place within `done` at which the session's memory can resume."""
     everywhere = session.engine.checkpoints.can_cut
-    steps = session._sequence(None, first, parts).steps[:-1]
+    steps = session.chat.sequence(None, first, parts).steps[:-1]
     places = [step.stop for step in steps if everywhere or step.boundary is not None]
     return max(place for place in places if place <= done)
 

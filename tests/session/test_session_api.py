@@ -49,7 +49,7 @@ def test_the_default_seed_comes_from_the_content(toy: Toy, open_session: Opens) 
     # It is another one for another question, not one for all: random noise would agree by
     # chance only. What follows the question is the same text in both conversations.
     seeds = {
-        session.engine._seed(session._sequence(None, None, (TextPart(text),)), Sampling())
+        session.engine._seed(session.chat.sequence(None, None, (TextPart(text),)), Sampling())
         for text in ("a", "b", "c")
     }
     assert len(seeds) == 3
@@ -64,7 +64,7 @@ def test_temperature_zero_needs_no_seed(session: Session) -> None:
     assert ask(session, temperature=1.0, top_k=1).tokens == greedy
     assert ask(session, temperature=1.0, min_p=1.0).tokens == greedy
     assert ask(session, temperature=1.0, top_p=0.0).tokens == greedy
-    assert ask(session, temperature=0.01, seed=1).tokens == greedy
+    assert ask(session, temperature=1e-5, seed=1).tokens == greedy
 
 
 @only_llama
@@ -178,9 +178,9 @@ def test_the_system_prompt_goes_on_until_it_is_replaced(session: Session) -> Non
     assert other.system == "Be long."
     assert other.usage["restored"]["tokens"] < 5
     none = session.ask("Two.", max_tokens=3, after=first, system="")
-    plain = session._sequence("", first, (TextPart("Two."),))
+    plain = session.chat.sequence("", first, (TextPart("Two."),))
     assert none.usage["prompt"]["tokens"] == plain.n_tokens
-    assert plain.n_tokens < session._sequence("Be brief.", first, (TextPart("Two."),)).n_tokens
+    assert plain.n_tokens < session.chat.sequence("Be brief.", first, (TextPart("Two."),)).n_tokens
 
 
 @only_llama

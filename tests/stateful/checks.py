@@ -72,7 +72,7 @@ class Checks(RuleBasedStateMachine):
             parts = tuple(part for part in parts if isinstance(part, TextPart))
         if system is None and after is not None:
             system = after.system
-        wanted = self.session._sequence(system, after, parts)
+        wanted = self.session.chat.sequence(system, after, parts)
         canonical = pieces(wanted)
         if wanted.n_tokens >= LIMIT:
             self._is_refused(parts, after, system, sampling)

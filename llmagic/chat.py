@@ -1,0 +1,141 @@
+"""How a loaded model is talked to: what its template makes of a question, what it can be given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from types import MappingProxyType
+
+from llmagic.engine.engine import Engine
+from llmagic.errors import UsageError
+from llmagic.prompt.parts import Message, Part, TextPart
+from llmagic.prompt.template import ChatTemplate
+from llmagic.prompt.tokens import sequence
+from llmagic.prompt.tools import Tool, tools_of
+from llmagic.sequence import Sequence
+from llmagic.settings import Sampling
+from llmagic.turns import Question, Round, Turn, asked
+
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content "
+    "+ '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""For a model without a template, as llama.cpp does it."""
+
+
+class Chat:
+    """The chat template of a loaded model, at work.
+
+    Parameters
+    ----------
+    engine : Engine
+
+    Raises
+    ------
+    TemplateError
+        Its template cannot be compiled.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        vocabulary = engine.model.vocabulary
+        self._template = ChatTemplate(
+            engine.template or CHATML,
+            bos=vocabulary.text(vocabulary.bos),
+            eos=vocabulary.text(vocabulary.eos),
+            now=datetime.now(),
+        )
+
+    @property
+    def can_switch_thinking(self) -> bool:
+        """Whether the template has a switch for thinking."""
+        return bool(self._template.thinking_switches)
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the template teaches the model to call tools in a way that is known here."""
+        return self._engine.syntax.known and self._template.takes_tools
+
+    def wanted(self, question: Question, rounds: Iterable[Round] = ()) -> Sequence:
+        """What the model is to continue: everything up to the generation prompt.
+
+        Parameters
+        ----------
+        question : Question
+        rounds : iterable of Round
+            Replies to it that called tools, with their results.
+        """
+        variables: dict[str, object] = {}
+        if question.sampling.think is not None:
+            variables |= dict.fromkeys(self._template.thinking_switches, question.sampling.think)
+        if question.tools:
+            variables["tools"] = [tool.definition for tool in question.tools]
+        return self.sequence(
+            question.system, question.parent, question.parts, rounds=rounds, variables=variables
+        )
+
+    def sequence(
+        self,
+        system: str | None,
+        parent: Turn | None,
+        parts: tuple[Part, ...],
+        *,
+        rounds: Iterable[Round] = (),
+        variables: Mapping[str, object] = MappingProxyType({}),
+    ) -> Sequence:
+        """The same from its pieces; `variables` are for the template."""
+        messages = [Message("system", (TextPart(system),))] if system else []
+        for turn in parent.path() if parent is not None else []:
+            messages += turn.messages()
+        messages += asked(parts, rounds)
+        engine = self._engine
+        pieces = self._template.render(messages, variables=variables)
+        return sequence(pieces, engine.model.vocabulary, engine.projector, seed=engine.fingerprint)
+
+    def switched(self, sampling: Sampling) -> Sampling:
+        """The settings with a switch for thinking that is there.
+
+        Raises
+        ------
+        UsageError
+            There is none, and it was to be set.
+        """
+        if sampling.think is not None and not self.can_switch_thinking:
+            raise UsageError(
+                "expected a model whose chat template has a switch for thinking "
+                "(`enable_thinking`), and this one's has none. Ask without --think/--no-think."
+            )
+        if sampling.schema is not None and sampling.think is None and self.can_switch_thinking:
+            # The answer is all that has the form.
+            return replace(sampling, think=False)
+        return sampling
+
+    def offered(
+        self, given: Iterable[object] | None, parent: Turn | None, sampling: Sampling
+    ) -> tuple[Tool, ...]:
+        """The tools the model may call: those given, else those of the conversation.
+
+        Raises
+        ------
+        UsageError
+            They are no tools, or this model or this reply takes none.
+        """
+        if given is None:
+            inherited = parent.tools if parent is not None else ()
+            # They may come from another model.
+            return inherited if inherited and self.takes_tools else ()
+        tools = tools_of([given] if callable(given) else given)
+        if tools and not self.takes_tools:
+            raise UsageError(
+                "expected a model whose chat template teaches it to call tools in a way that is "
+                "known here (docs/replies.md lists them), and this one's does not. Ask without "
+                "--tool, or load another model."
+            )
+        if tools and sampling.schema is not None:
+            raise UsageError(
+                "expected a schema or tools, and got both: a reply that is held to a form cannot "
+                "call anything. Ask twice."
+            )
+        return tools
