@@ -11,9 +11,8 @@ from hypothesis import settings
 
 from tests.toys import TOYS, Toy, write
 
-# One core for each test process and its kernels: llama.cpp's threads wait for each other by
-# spinning, so two processes with two threads each on two cores take a hundred times longer. What
-# depends on several threads is tested with `n_threads` given.
+# One core for each test process and its kernels, so that none of them waits for another's threads.
+# What depends on several threads is tested with `n_threads` given.
 if hasattr(os, "sched_setaffinity"):
     cores = sorted(os.sched_getaffinity(0))
     worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")

@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import llama_cpp.llama_cpp as llama
-import llama_cpp.mtmd_cpp as mtmd
-from llama_cpp import __version__ as bindings_version
-from llama_cpp._ggml import libggml
+SPINS = 1000
+"""How often a thread looks whether the others are done before it sleeps (GNU OpenMP)."""
+
+
+@contextmanager
+def _short_waits() -> Iterator[None]:
+    """Have llama.cpp's threads wait for each other by sleeping, soon; for its loading.
+
+    They wait after every node of the graph, hundreds of times a token. GNU OpenMP lets them look
+    300,000 times before they sleep: when something else needs a core, each wait costs a whole time
+    slice, and a token seconds (benchmarks/busy.py). A thousand looks are enough where
+    nothing else runs. GNU OpenMP reads the variable once, when it is loaded, so what a notebook
+    starts afterwards does not inherit it. Whoever has set either variable has decided.
+    """
+    if {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = str(SPINS)
+    try:
+        yield
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
+
+
+with _short_waits():
+    import llama_cpp.llama_cpp as llama
+    import llama_cpp.mtmd_cpp as mtmd
+    from llama_cpp import __version__ as bindings_version
+    from llama_cpp._ggml import libggml
 
 ERROR_LEVEL = 4
 CONTINUE_LEVEL = 5
