@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_origin
 
-from jsonschema.exceptions import SchemaError, ValidationError
-from jsonschema.validators import Draft202012Validator, validator_for
 from pydantic import TypeAdapter
 from pydantic import ValidationError as InvalidError
 from pydantic.errors import PydanticUserError
@@ -50,6 +48,10 @@ class Schema:
         """
         if self._parse is not None:
             return self._parse(reply)
+        # Here and below: with the formats it knows it takes a second to import.
+        from jsonschema.exceptions import ValidationError
+        from jsonschema.validators import Draft202012Validator, validator_for
+
         data = json.loads(reply)
         document = json.loads(self.text)
         validator = validator_for(document, default=Draft202012Validator)
@@ -135,6 +137,9 @@ def _of_type(given: Any) -> Schema:
 
 def _checked(document: Any) -> str:
     """Its JSON text, properties in their order: a reply follows it."""
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import Draft202012Validator, validator_for
+
     if not isinstance(document, dict):
         raise UsageError(f"expected a schema as a JSON object, and got {document!r:.100}.")
     try:

@@ -9,7 +9,7 @@ import sys
 
 import llmagic
 
-HEAVY = ("llama_cpp", "numpy", "PIL", "jinja2", "IPython", "ipywidgets")
+HEAVY = ("llama_cpp", "numpy", "PIL", "jinja2", "jsonschema", "IPython", "ipywidgets")
 
 
 def loaded_after(program: str) -> list[str]:
@@ -23,6 +23,17 @@ def loaded_after(program: str) -> list[str]:
 
 def test_import_loads_nothing_heavy():
     assert loaded_after("import llmagic; dir(llmagic); llmagic.__version__") == []
+
+
+def test_a_reply_without_a_schema_loads_no_schemas():
+    # Three quarters of the time to the first answer.
+    program = """
+import llmagic
+llmagic.Session("demo").ask("Hello.", max_tokens=1)
+"""
+    loaded = loaded_after(program)
+    assert "llama_cpp" in loaded
+    assert "jsonschema" not in loaded
 
 
 def test_load_ext_does_not_load_llama_cpp():
