@@ -75,9 +75,12 @@ def size(n_bytes: int) -> str:
     return f"{n_bytes / 2**20:.1f} MiB"
 
 
-def where() -> str:
-    """One line that says where models are looked for."""
-    return f"Looked in {models_folder()} (LLMAGIC_MODELS) and the hub's cache."
+def where(entries: Iterable[Entry]) -> str:
+    """One line that says where models are looked for, and how to get one where there is none."""
+    looked = f"Looked in {models_folder()} (LLMAGIC_MODELS) and the hub's cache."
+    if any(entry.source != "package" for entry in entries):
+        return looked
+    return f"{looked} No other model is there yet: `llmagic models get user/repo` gets one."
 
 
 def _fits(word: str, needs: int) -> str:
@@ -112,9 +115,7 @@ def _list(arguments: argparse.Namespace) -> int:
         print(
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         )
-    if len(table) == 1:
-        print("no model is here yet; `llmagic models get user/repo` gets one")
-    print(where())
+    print(where(entries))
     return 0
 
 

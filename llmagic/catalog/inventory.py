@@ -1,4 +1,4 @@
-"""The models on this machine: the user's folder and the hub's cache."""
+"""The models on this machine: the one that comes along, the user's folder, the hub's cache."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from llmagic.catalog.choosing import (
 from llmagic.catalog.fit import Machine, memory_of, needed
 from llmagic.catalog.hub import Hub
 from llmagic.catalog.local import models_folder, projector_beside
+from llmagic.catalog.names import DEMO, resolve
 from llmagic.errors import ModelFileError
 from llmagic.model.gguf import Header, read_header
+
+BUNDLED = "package"
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Entry:
     name : str
         What `%llm load` takes.
     source : str
-        "folder" or "hub".
+        "package" (the demo model), "folder" or "hub".
     path : Path
         GGUF; the first part of a split model.
     projector : Path or None
@@ -81,8 +84,13 @@ class Entry:
 
 
 def inventory(hub: Hub | None = None) -> list[Entry]:
-    """All models there are, by name; those of the user's folder first."""
-    return [*sorted(_in_folder(), key=_by_name), *sorted(_in_cache(hub or Hub()), key=_by_name)]
+    """All models there are: the demo model, those of the user's folder, of the hub; by name."""
+    demo = resolve(DEMO)
+    return [
+        _entry(DEMO, BUNDLED, demo.model, demo.projector),
+        *sorted(_in_folder(), key=_by_name),
+        *sorted(_in_cache(hub or Hub()), key=_by_name),
+    ]
 
 
 def _by_name(entry: Entry) -> str:

@@ -104,12 +104,12 @@ def store() -> Finding:
 
 def models() -> Finding:
     """Models on disk."""
-    from llmagic.catalog.inventory import inventory
+    from llmagic.catalog.inventory import BUNDLED, inventory
 
-    entries = inventory()
+    entries = [entry for entry in inventory() if entry.source != BUNDLED]
     usable = [entry.name for entry in entries if not entry.problem]
     if not usable:
-        text = "none in the folder of models or in the hub's cache"
+        text = "only the demo model; none in the folder of models or in the hub's cache"
         return Finding("models", Status.NOTE, text, "llmagic models get USER/REPO")
     broken = len(entries) - len(usable)
     text = f"{len(usable)} on disk" + (f", and {broken} that cannot be loaded" if broken else "")

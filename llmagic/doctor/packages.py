@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from packaging.requirements import Requirement
 
@@ -79,14 +82,46 @@ def extensions() -> Iterator[Finding]:
         about = _installed(name, [Path(each) for each in jupyter_path("labextensions")])
         label = f"extension {name}"
         if about is None:
-            text = f"not installed: {without}"
-            command = f"{PIP} --force-reinstall --no-deps {package}"
-            yield Finding(label, Status.PROBLEM, text, command)
+            checkout = _source(package)[1]
+            why = "not built in the checkout that runs" if checkout else "not installed"
+            yield Finding(label, Status.PROBLEM, f"{why}: {without}", _install(package))
         elif name in disabled:
-            command = f"jupyter labextension enable {name}"
+            command = f"{sys.executable} -m jupyter labextension enable {name}"
             yield Finding(label, Status.PROBLEM, f"disabled: {without}", command)
+        elif name == "llmagic" and about.get("version") != (wanted := _version(package)):
+            text = f"{about.get('version')}, enabled, and {package} itself {wanted}"
+            yield Finding(label, Status.NOTE, text, _install(package))
         else:
             yield Finding(label, Status.OK, f"{about.get('version', 'no version')}, enabled")
+
+
+def _install(package: str) -> str:
+    """The command that puts a package's extension where JupyterLab looks for it."""
+    folder, is_editable = _source(package)
+    if folder is None:
+        return f"{PIP} --force-reinstall --no-deps {package}"
+    if not is_editable:
+        return f"{PIP} --force-reinstall --no-deps {shlex.quote(str(folder))}"
+    # pip leaves it alone then; make builds it, and links it into the checkout's own environment.
+    command = f"make -C {shlex.quote(str(folder))} labextension"
+    if Path(sys.prefix) == folder / ".venv":
+        return command
+    built = folder / package / "labextension"
+    place = Path(sys.prefix) / "share" / "jupyter" / "labextensions"
+    quoted = [shlex.quote(str(each)) for each in (place, built, place / package)]
+    return "{} && mkdir -p {} && ln -sfn {} {}".format(command, *quoted)
+
+
+def _source(package: str) -> tuple[Path | None, bool]:
+    """The folder a package was installed from, and whether it runs from there (PEP 610)."""
+    try:
+        about = json.loads(metadata.distribution(package).read_text("direct_url.json") or "{}")
+    except (metadata.PackageNotFoundError, ValueError):
+        return None, False
+    if "dir_info" not in about:
+        return None, False
+    folder = Path(url2pathname(urlsplit(about["url"]).path))
+    return folder, bool(about["dir_info"].get("editable"))
 
 
 def _version(package: str) -> str | None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import llmagic
 from llmagic.cli import main
 from llmagic.doctor import packages, report
 from llmagic.doctor.finding import Finding, Status
@@ -29,10 +31,10 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def install(folder: Path, extension: str) -> None:
+def install(folder: Path, extension: str, version: str = llmagic.__version__) -> None:
     about = folder / "jupyter" / "labextensions" / extension / "package.json"
-    about.parent.mkdir(parents=True)
-    about.write_text(json.dumps({"name": extension, "version": "9.9.9"}))
+    about.parent.mkdir(parents=True, exist_ok=True)
+    about.write_text(json.dumps({"name": extension, "version": version}))
 
 
 def findings(capsys: pytest.CaptureFixture[str], status: int) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def test_a_machine_on_which_all_works(capsys: pytest.CaptureFixture[str]) -> Non
     assert found["python"]["text"].startswith("3.")
     assert "llama-cpp-python 0.3." in found["llama.cpp"]["text"]
     assert "ipykernel" in found["jupyter"]["text"]
-    assert found["extension llmagic"]["text"] == "9.9.9, enabled"
+    assert found["extension llmagic"]["text"] == f"{llmagic.__version__}, enabled"
     assert found["models"]["mend"] == "llmagic models get USER/REPO"
     assert all(each["mend"] for each in found.values() if each["status"] != "ok")
 
@@ -76,7 +78,7 @@ def test_an_extension_that_is_disabled(folders: Path, capsys: pytest.CaptureFixt
     config.parent.mkdir(parents=True)
     config.write_text(json.dumps({"disabledExtensions": {"llmagic": True, "anywidget": False}}))
     found = findings(capsys, 1)
-    assert found["extension llmagic"]["mend"] == "jupyter labextension enable llmagic"
+    assert found["extension llmagic"]["mend"].endswith("-m jupyter labextension enable llmagic")
     assert found["extension anywidget"]["status"] == "ok"
 
 
@@ -87,6 +89,37 @@ def test_an_extension_that_is_not_installed(
     found = findings(capsys, 1)["extension not-there"]
     assert found["text"] == "not installed: nothing is shown"
     assert found["mend"].endswith("pip install --force-reinstall --no-deps a-package")
+
+
+def test_the_extension_of_a_checkout_is_built_by_make(
+    folders: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make setup` installs llmagic editable, and pip builds no extension then."""
+    about = {"url": (folders / "a checkout").as_uri(), "dir_info": {"editable": True}}
+    site = folders / "site"
+    for name, said in (("METADATA", "Name: llmagic\nVersion: 2"), ("direct_url.json", about)):
+        file = site / "llmagic-2.dist-info" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(said if isinstance(said, str) else json.dumps(said))
+    monkeypatch.syspath_prepend(site)
+    install(folders, "llmagic", "1")
+    (old,) = (each for each in packages.extensions() if each.name == "extension llmagic")
+    assert (old.status, old.text) == (
+        Status.NOTE,
+        "1, enabled, and llmagic itself 2",
+    )
+    shutil.rmtree(folders / "jupyter" / "labextensions" / "llmagic")
+    monkeypatch.setattr(sys, "prefix", str(folders / "a checkout" / ".venv"))
+    (found,) = (each for each in packages.extensions() if each.name == "extension llmagic")
+    assert found.text.startswith("not built in the checkout that runs: ")
+    assert found.mend == f"make -C '{folders / 'a checkout'}' labextension"
+    # Another environment does not find what make links into the checkout's own.
+    monkeypatch.setattr(sys, "prefix", str(folders / "env"))
+    (found,) = (each for each in packages.extensions() if each.name == "extension llmagic")
+    _, make_folder, link = found.mend.split(" && ")
+    subprocess.run(f"{make_folder} && {link}", shell=True, check=True)
+    linked = folders / "env" / "share" / "jupyter" / "labextensions" / "llmagic"
+    assert linked.readlink() == folders / "a checkout" / "llmagic" / "labextension"
 
 
 def test_a_package_that_is_missing_or_too_old(monkeypatch: pytest.MonkeyPatch) -> None:

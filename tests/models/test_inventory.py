@@ -51,7 +51,8 @@ def folder(toy_named: Named) -> Path:
 
 def test_models_in_the_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = listed(capsys)
-    assert list(found) == ["reading", "seeing:Q8_0"]
+    assert list(found) == ["demo", "reading", "seeing:Q8_0"]
+    assert (found["demo"]["source"], found["demo"]["images"]) == ("package", True)
     seeing, reading = found["seeing:Q8_0"], found["reading"]
     files = [folder / "Seeing-Q8_0.gguf", folder / "mmproj-seeing.gguf"]
     assert (seeing["images"], reading["images"]) == (True, False)
@@ -82,8 +83,8 @@ def test_each_listed_name_loads_what_it_lists(
             if "mmproj" not in name:
                 resolve(f"{repo}:{name}", hub=hub)
     entries = inventory(hub)
-    assert len(entries) == 9
-    assert len({entry.name for entry in entries}) == 9
+    assert len(entries) == 10
+    assert len({entry.name for entry in entries}) == 10
     local_hub.status = 503
     for entry in entries:
         assert resolve(entry.name, hub=hub).model == entry.path, entry
@@ -150,7 +151,8 @@ def test_the_table_shows_aliases(folder: Path, capsys: pytest.CaptureFixture[str
 def test_nothing_there_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
     out = capsys.readouterr().out
-    assert "llmagic models get user/repo" in out
+    assert out.splitlines()[1].startswith("demo ")
+    assert "No other model is there yet: `llmagic models get user/repo`" in out
     assert str(models_folder()) in out
 
 

@@ -14,8 +14,9 @@ def _models(runtime: Runtime, _: argparse.Namespace) -> None:
     from llmagic.catalog.fit import Machine  # loads llama.cpp
     from llmagic.catalog.inventory import inventory
 
-    shown = table(rows(inventory(), Machine.here()))
-    runtime.show({kind: f"{text}\n\n{where()}" for kind, text in shown.items()})
+    entries = inventory()
+    shown = table(rows(entries, Machine.here()))
+    runtime.show({kind: f"{text}\n\n{where(entries)}" for kind, text in shown.items()})
 
 
 MODELS = Command("models", "the models on disk, and whether they fit this machine", _models)
