@@ -16,7 +16,7 @@ from typing import Any
 
 from IPython.core.displaypub import CapturingDisplayPublisher
 
-from llmagic.events import Delta, Event, Notice, progress, stage
+from llmagic.events import Called, Delta, Event, Notice, progress, stage
 from llmagic.notebook.blocks import Answer, Block, Transcript, closed, markdown, plain
 from llmagic.notebook.request import Request
 
@@ -218,7 +218,8 @@ class Live(Screen):
     def _reply(self, event: Event) -> None:
         # Some front ends never update a display that began empty.
         if plain(self._blocks).strip():
-            self._update(bundle(self._blocks))
+            # Nothing else comes while a tool runs, which may take long.
+            self._update(bundle(self._blocks), at_once=isinstance(event, Called))
 
     def _clear(self) -> None:
         if self._shown is not None and not self._blocks:
@@ -229,9 +230,9 @@ class Live(Screen):
     ) -> None:
         self._send(formats(blocks, mark, whole=whole), metadata)
 
-    def _update(self, formats: dict[str, str]) -> None:
+    def _update(self, formats: dict[str, str], *, at_once: bool = False) -> None:
         now = self._clock()
-        if self._shown is None or now - self._shown >= INTERVAL:
+        if at_once or self._shown is None or now - self._shown >= INTERVAL:
             running = {"llmagic": {"version": 1, "running": self._stage}} if self._stage else {}
             self._send(formats, running)
             self._shown = now

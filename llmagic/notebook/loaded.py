@@ -142,16 +142,26 @@ class Loaded:
             store_budget=budget,
             on_event=on_event,
         )
-        self.close()
+        try:
+            self.close()
+        except BaseException:
+            session.close()
+            raise
         self.session, self._loaded, self._had_one = session, wanted, True
         self._on_open(model, session)
         return session
 
     def close(self) -> None:
-        """Free the model."""
-        session, self.session, self._loaded = self.session, None, None
-        if session is not None:
-            session.close()
+        """Free the model.
+
+        Raises
+        ------
+        UsageError
+            It is answering: a tool that it called wants to free it.
+        """
+        if self.session is not None:
+            self.session.close()
+        self.session, self._loaded = None, None
 
 
 def _file(path: Path) -> tuple[object, ...]:

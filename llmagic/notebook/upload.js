@@ -15,8 +15,7 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-async function upload(model, file) {
-  const id = `${Date.now()}-${Math.random()}`;
+async function upload(model, id, file) {
   let start = 0;
   do {
     const stop = Math.min(start + PART, file.size);
@@ -38,17 +37,23 @@ function render({ model, el }) {
   const root = element("div", { className: "llmagic-upload" }, choose, hint, input, said, list);
   let dragged = null;
   let again = null; // asks for thumbnails that did not come
+  let tooLarge = "";
+  const sent = new Map(); // id of an upload the kernel has not taken yet -> name of the file
 
   const take = async (files) => {
     const largest = model.get("largest");
     const large = files.filter((file) => file.size > largest);
-    said.textContent = large
+    tooLarge = large
       .map((file) => `${file.name} has ${megabytes(file.size)}, and at most ` +
         `${megabytes(largest)} are sent. Use up.add("path") instead.`)
       .join(" ");
-    for (const file of files) {
-      if (file.size <= largest) await upload(model, file);
-    }
+    model.send({ kind: "begin" });
+    const named = files
+      .filter((file) => file.size <= largest)
+      .map((file) => [`${Date.now()}-${Math.random()}`, file]);
+    for (const [id, file] of named) sent.set(id, file.name);
+    say();
+    for (const [id, file] of named) await upload(model, id, file);
   };
 
   const button = (label, text, act, disabled = false) => {
@@ -112,6 +117,7 @@ function render({ model, el }) {
   };
 
   const hear = (content, buffers) => {
+    if (content.kind === "taken" && sent.delete(content.upload)) say();
     if (content.kind !== "thumbnails") return;
     content.ids.forEach((id, index) => {
       if (thumbnails.has(id)) return;
@@ -122,7 +128,11 @@ function render({ model, el }) {
     });
   };
 
-  const say = () => (said.textContent = model.get("message"));
+  // A kernel that runs a cell takes files afterwards.
+  const say = () => {
+    const waiting = sent.size ? `adding ${[...sent.values()].join(", ")} …` : "";
+    said.textContent = [tooLarge, model.get("message"), waiting].filter(Boolean).join(" ");
+  };
 
   choose.addEventListener("click", () => input.click());
   input.addEventListener("change", () => {

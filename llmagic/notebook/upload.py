@@ -68,7 +68,7 @@ class ImageUpload(anywidget.AnyWidget):
         What the browser shows, in order: `id`, `name`, `caption`, and `state` ("waiting",
         "encoded" or "problem").
     message : str
-        The last thing that went wrong with an upload, "" if nothing did.
+        What went wrong with the files chosen last, "" if nothing did.
 
     Examples
     --------
@@ -245,7 +245,9 @@ class ImageUpload(anywidget.AnyWidget):
             return
         kind = content.get("kind")
         with self._guard, suppress(UsageError):
-            if kind == "thumbnails":
+            if kind == "begin":
+                self._say("")
+            elif kind == "thumbnails":
                 self._send_thumbnails([str(each) for each in content.get("ids", ())])
             elif kind == "part":
                 self._part(content, buffers)
@@ -285,13 +287,14 @@ class ImageUpload(anywidget.AnyWidget):
         if so_far < upload.size:
             return
         del self._uploads[key]
+        self.send({"kind": "taken", "upload": key}, [])
         try:
             item = self._item(picture(b"".join(upload.parts)), upload.name)
         except ImageError as error:
-            self._say(f"{upload.name}: {error}")
+            # Of several files chosen together each may have something said about it.
+            self._say(f"{self.message} {upload.name}: {error}".strip())
             return
         self._held.append(item)
-        self._say("")
         self._changed()
 
 

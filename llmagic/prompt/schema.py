@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,7 +88,9 @@ def schema_of(given: object, *, base: Path | None = None) -> Schema:
         return Schema(_checked(_parsed(text)))
     if isinstance(given, Mapping):
         return Schema(_checked(_plain(given)))
-    if isinstance(given, type) or get_origin(given) is not None:
+    # `type X = ...` and what pydantic made of a type are types as well.
+    is_alias = hasattr(given, "__value__")
+    if isinstance(given, type | TypeAdapter) or get_origin(given) is not None or is_alias:
         return _of_type(given)
     raise UsageError(f"{EXPECTED}, and got {given!r:.200}.")
 
@@ -118,10 +121,11 @@ def _plain(given: Mapping[str, Any]) -> Any:
 
 def _of_type(given: Any) -> Schema:
     try:
-        adapter = TypeAdapter(given)
+        adapter = given if isinstance(given, TypeAdapter) else TypeAdapter(given)
         document = adapter.json_schema()
     except (PydanticUserError, PydanticOmit, NameError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+        # What follows the first sentence is for authors of pydantic models.
+        reason = re.split(r"\.\s", f"{error} ")[0]
         raise UsageError(f"{EXPECTED}, and {given!r} has no JSON schema: {reason}.") from None
 
     def parse(reply: str) -> Any:

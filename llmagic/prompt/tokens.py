@@ -103,8 +103,9 @@ def _encodable(text: str) -> str:
 def _image(placer: Placer | None, picture: Picture) -> list[Span]:
     if placer is None:
         raise ProjectorError(
-            "A picture needs a projector, but the model was loaded without one. Load it with one "
-            "(`%llm load MODEL --projector MMPROJ`), or take the picture out of the prompt."
+            "expected a model with a projector for the pictures of this conversation, and this one "
+            "was loaded without. Load it with one (`%llm load MODEL --projector MMPROJ`), take the "
+            "picture out of the prompt, or, if it stands above, ask without it (--fresh, --thread)."
         )
     spans = list(placer.place(picture))
     last = max((i for i, span in enumerate(spans) if isinstance(span, Media)), default=None)

@@ -12,9 +12,12 @@ from typing import Any
 from pydantic import TypeAdapter, validate_call
 from pydantic import ValidationError as InvalidError
 from pydantic.errors import PydanticUserError
+from pydantic_core import to_jsonable_python
 
 from llmagic.errors import UsageError
 from llmagic.prompt.calls import Call
+from llmagic.prompt.foreign import is_named
+from llmagic.prompt.tables import markdown_table
 
 MOST_ROUNDS = 8
 """Times a model may call tools in a turn before it answers."""
@@ -136,9 +139,10 @@ def _tool(function: Any) -> Tool:
     try:
         schema = TypeAdapter(function).json_schema()
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = re.split(r"\.\s", f"{error} ")[0]
         raise UsageError(
-            f"expected a function whose arguments have JSON schemas, and {name} has not: {reason}"
+            f"expected a function whose arguments have JSON schemas, and {name} has not: {reason}. "
+            "Write a function with annotated arguments around it (def)."
         ) from None
     if schema.get("type") != "object":
         raise UsageError(f"expected arguments with names, and {name} takes some without.")
@@ -147,7 +151,16 @@ def _tool(function: Any) -> Tool:
 
 
 def _text(result: object) -> str:
+    """A result as a model reads it: a table of pandas, else JSON, of which a text is itself."""
+    if is_named(result, "pandas", "DataFrame") or is_named(result, "pandas", "Series"):
+        return markdown_table(result)
     try:
-        return json.dumps(result, ensure_ascii=False, default=str)
+        data = to_jsonable_python(result, fallback=_plain)
+        return data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
     except (TypeError, ValueError):
         return str(result)
+
+
+def _plain(value: object) -> object:
+    # numpy's numbers and arrays.
+    return value.tolist() if hasattr(value, "tolist") else str(value)

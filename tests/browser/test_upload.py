@@ -37,6 +37,9 @@ def chosen(name: str, data: bytes) -> dict[str, Any]:
     return {"name": name, "mimeType": "image/png", "buffer": data}
 
 
+SAYS = "text => document.querySelector('.llmagic-upload-message').innerText.includes(text)"
+
+
 class Gallery:
     """The widget as a person sees it."""
 
@@ -133,20 +136,30 @@ def test_large_files(gallery: Gallery) -> None:
     gallery.lab.js(
         "await panel.sessionContext.session.kernel.requestExecute({ code: argument }).done;", code
     )
-    gallery.choose(chosen("larger.png", large), chosen("other.png", png(50)))
-    gallery.expect(["large.png", "small.png", "other.png"])
-    gallery.choose(chosen("larger.png", large))
+    gallery.choose(
+        chosen("larger.png", large), chosen("text.png", b"no image"), chosen("b.png", png(50))
+    )
+    gallery.expect(["large.png", "small.png", "b.png"])
     gallery.expect_message("larger.png has ")
+    gallery.lab.page.wait_for_function(SAYS, arg=" text.png: ")
     assert "at most 1.0 MB" in gallery.message
     assert 'Use up.add("path") instead' in gallery.message
+    gallery.choose(chosen("c.png", png(60)))
+    gallery.expect(["large.png", "small.png", "b.png", "c.png"])
+    gallery.lab.page.wait_for_function(f"text => !({SAYS})(text)", arg=".png")
 
 
-def test_what_is_no_image(gallery: Gallery) -> None:
-    gallery.choose(chosen("text.png", b"no image at all"))
-    gallery.expect_message("text.png: ")
+def test_files_wait_for_the_cell_that_runs(gallery: Gallery) -> None:
+    lab = gallery.lab
+    lab.js(
+        "window.busy = panel.sessionContext.session.kernel.requestExecute({code: argument})",
+        "import time; time.sleep(600)",
+    )
     gallery.choose(chosen("a.png", png(40)))
+    lab.page.wait_for_function(SAYS, arg="adding a.png …")
+    lab.js("await panel.sessionContext.session.kernel.interrupt();")
     gallery.expect(["a.png"])
-    assert gallery.message == ""
+    lab.page.wait_for_function(f"text => !({SAYS})(text)", arg="adding")
 
 
 def test_reload_and_restart(gallery: Gallery) -> None:

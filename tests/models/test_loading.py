@@ -179,6 +179,7 @@ def test_what_cannot_be_loaded_leaves_the_model(kernel: Kernel, toy_named: Named
         (f"{toy.model} --lora {toy.model}", "ModelFileError", "LoRA"),
         ("nothing", "UsageError", "expected a model"),
         (f"{toy.model} --projector {toy.model}", "ProjectorError", "clip"),
+        (f"{toy.model} --projector x.gguf --no-projector", "UsageError", "leave one out"),
     ):
         outcome = kernel.run(f"%llm load {line}")
         assert (outcome.error, words in outcome.message) == (error, True), outcome.message

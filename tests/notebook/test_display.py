@@ -9,7 +9,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
-from llmagic.events import Delta, Encoding, Loading, Notice, Prefill
+from llmagic.events import Called, Delta, Encoding, Loading, Notice, Prefill
 from llmagic.notebook.display import (
     FAILED,
     INTERRUPTED,
@@ -51,6 +51,13 @@ class Published:
 def live() -> tuple[Live, Published]:
     published = Published()
     return Live(published, clock=lambda: published.now), published
+
+
+def test_a_call_is_shown_while_it_runs() -> None:
+    screen, published = live()
+    screen.event(Delta("Let me see."))
+    screen.event(Called("slow", {}))
+    assert published.texts[-1] == "Let me see.\n\n> slow()"
 
 
 def test_live_updates_one_display_at_most_ten_times_a_second() -> None:

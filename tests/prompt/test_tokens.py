@@ -166,7 +166,7 @@ def test_an_image_ends_with_its_boundary() -> None:
 
 
 def test_an_image_needs_a_projector() -> None:
-    with pytest.raises(ProjectorError, match=r"without one.*--projector"):
+    with pytest.raises(ProjectorError, match=r"loaded without\. .*--projector.*--fresh"):
         sequence([Content(IMAGE)], Bytes(), None, seed=b"")
 
 

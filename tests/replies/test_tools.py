@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy
+import pandas
 import pytest
 
 from llmagic.errors import Interrupted, UsageError
@@ -261,6 +265,36 @@ def test_a_coroutine_is_no_tool() -> None:
         tools_of([add, add])
 
 
+def test_what_a_result_says() -> None:
+    frame = pandas.DataFrame({"a": [1, 2]}, index=["x", "y"])
+    results: list[tuple[object, str]] = [
+        ("grün", "grün"),
+        ({"grün": [1, None]}, '{"grün": [1, null]}'),
+        (numpy.float32(0.5), "0.5"),
+        ({"mean": numpy.arange(2)}, '{"mean": [0, 1]}'),
+        (Point(1, 2), '{"x": 1, "y": 2}'),
+        (datetime.date(2024, 2, 3), "2024-02-03"),
+        (frame, "|  | a |\n| --- | --- |\n| x | 1 |\n| y | 2 |"),
+        (len, "<built-in function len>"),
+    ]
+    for result, text in results:
+        (tool,) = tools_of([lambda_named(result)])
+        assert tool.call(Call("f", {})) == text
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int
+
+
+def lambda_named(result: object) -> Callable[[], object]:
+    def f() -> Any:
+        return result
+
+    return f
+
+
 def test_what_a_model_is_told() -> None:
     (tool,) = tools_of([add])
     assert tool.definition["function"]["description"] == "Add two numbers."
@@ -330,7 +364,9 @@ def add(a: int, b: int) -> int:
 
 def interrupt() -> None:
     """Stop."""
-    raise KeyboardInterrupt
+    import signal, time
+    signal.raise_signal(signal.SIGINT)  # as Jupyter does
+    time.sleep(60)
 '''
 
 
@@ -355,8 +391,28 @@ def test_calls_are_folded(cells: Cells) -> None:
     cells.run("def add(a, b): return 'new'")
     output = cells.ask("twice", "-t 0")
     assert "> new" in output.data["text/plain"]
+    # What is exported says what was called.
+    cells.run("%llm export talk.md")
+    assert "<summary>add(a=2, b=2)</summary>" in Path("talk.md").read_text()
+    cells.run("%llm export talk.json")
+    _, said, result, answer, *_ = json.loads(Path("talk.json").read_text())["messages"]
+    (call,) = said["tool_calls"]
+    assert call["function"] == {"name": "add", "arguments": '{"a": 2, "b": 2}'}
+    assert result == {"role": "tool", "tool_call_id": call["id"], "content": "4"}
+    assert answer["content"] == "It is done."
     output = cells.ask("twice", "-t 0 --no-tools")
     assert "<tool_call>" in output.data["text/plain"]
+
+
+@pytest.mark.parametrize("line", ["llm unload", "llm load demo", "llm Hi"])
+def test_a_tool_cannot_take_the_model_away(cells: Cells, line: str) -> None:
+    """It would be freed under the turn that runs, which ends the kernel."""
+    cells.run(f"def add(a, b): get_ipython().run_line_magic(*{line!r}.split(maxsplit=1))")
+    session = cells.shell.magics_manager.registry["LLMagic"]._runtime.loaded.require()
+    output = cells.ask("twice", "-t 0 --tool add")
+    assert "> UsageError: expected the session to be free" in output.data["text/plain"]
+    assert cells.shell.magics_manager.registry["LLMagic"]._runtime.loaded.require() is session
+    assert cells.ask("hello", "-t 0").data["text/plain"] == "Hi there!"
 
 
 def test_what_names_no_tool(cells: Cells) -> None:

@@ -110,7 +110,7 @@ class Browser:
         self.up = up
         self.sent: list[tuple[Any, Any]] = []
         monkeypatch.setattr(
-            up, "send", lambda content, buffers: self.sent.append((content, buffers))
+            up, "send", lambda content, buffers=None: self.sent.append((content, buffers))
         )
 
     def says(self, kind: str, buffers: tuple[bytes, ...] = (), **content: Any) -> None:
@@ -146,11 +146,16 @@ def test_two_uploads_at_once(browser: Browser) -> None:
 
 
 def test_an_upload_that_is_no_image_says_so(browser: Browser) -> None:
-    browser.uploads("text.png", b"not an image at all", 10)
-    browser.uploads("empty.png", b"", 10)
-    assert names(browser.up) == ["r", "g", "b"]
-    assert browser.up.message.startswith("empty.png: ")
+    browser.says("begin")
+    for name, data in (("text.png", b"not an image at all"), ("empty.png", b"")):
+        browser.uploads(name, data, 10)
+        assert browser.sent[-1][0] == {"kind": "taken", "upload": name}
     browser.uploads("red.png", png(RED), 1000)
+    assert names(browser.up) == ["r", "g", "b", "red.png"]
+    # One that is an image does not hide what was said about the others.
+    assert browser.up.message.startswith("text.png: ")
+    assert " empty.png: " in browser.up.message
+    browser.says("begin")
     assert browser.up.message == ""
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmagic.errors import UsageError
 from llmagic.notebook import display, options
+from llmagic.notebook.blocks import Thought, blocks_of, markdown
 from llmagic.notebook.commands.command import Command, argument
 from llmagic.notebook.conversation import MAIN
 from llmagic.notebook.markdown import harmless
@@ -19,7 +20,7 @@ from llmagic.notebook.runtime import Runtime
 
 if TYPE_CHECKING:
     from llmagic.prompt.parts import Part
-    from llmagic.session import Turn
+    from llmagic.turns import Round, Turn
 
 SUFFIXES = (".json", ".md")
 
@@ -56,7 +57,28 @@ def messages(last: Turn) -> Iterator[dict[str, Any]]:
         yield {"role": "system", "content": last.system}
     for turn in last.path():
         yield {"role": "user", "content": _content(turn.parts)}
+        for number, each in enumerate(turn.rounds):
+            yield from _round(each, f"{turn.id[:8]}-{number}")
         yield {"role": "assistant", "content": turn.text}
+
+
+def _round(each: Round, name: str) -> Iterator[dict[str, Any]]:
+    """A reply that called tools, and their results; calls have ids that begin with `name`."""
+    named = [(f"{name}-{number}", use) for number, use in enumerate(each.uses)]
+    calls = [
+        {
+            "id": identity,
+            "type": "function",
+            "function": {
+                "name": use.name,
+                "arguments": json.dumps(use.arguments, ensure_ascii=False),
+            },
+        }
+        for identity, use in named
+    ]
+    yield {"role": "assistant", "content": each.text or None, "tool_calls": calls}
+    for identity, use in named:
+        yield {"role": "tool", "tool_call_id": identity, "content": use.result}
 
 
 def _content(parts: Iterable[Part]) -> str | list[dict[str, Any]]:
@@ -97,7 +119,8 @@ def _markdown(last: Turn, path: Path) -> Iterator[str]:
                 names[picture.digest] = f"![image {len(names) + 1}](<{folder.name}/{name}>)"
             text += names[picture.digest]
         yield f"**You**\n\n{text}\n"
-        yield f"**Model**\n\n{harmless(turn.text)}\n"
+        said = [block for block in blocks_of(turn) if not isinstance(block, Thought)]
+        yield f"**Model**\n\n{markdown(said)}\n"
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from llmagic.errors import UsageError
 from llmagic.notebook import display, options
 from llmagic.notebook.commands.command import Command, argument
 from llmagic.notebook.request import current_request
@@ -13,6 +14,8 @@ from llmagic.notebook.runtime import Runtime
 
 
 def _load(runtime: Runtime, given: argparse.Namespace) -> None:
+    if given.no_projector and given.projector is not None:
+        raise UsageError("--projector and --no-projector together mean nothing; leave one out.")
     screen = display.screen_for(runtime.shell, current_request(runtime.shell), stream=True)
     try:
         session = runtime.loaded.open(
