@@ -9,7 +9,7 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
-from jupyter_client import KernelManager
+from tests.notebook.zygote import ENDING, Forked
 
 LIMIT = 120.0
 """Seconds any cell may take."""
@@ -86,18 +86,34 @@ class Kernel:
     """
 
     def __init__(self, folder: Path, *, replay: bool = False) -> None:
-        self.manager = KernelManager(kernel_name="python3")
-        self.manager.start_kernel(cwd=str(folder))
-        self.client = self.manager.blocking_client()
-        self.client.start_channels()
-        self.client.wait_for_ready(timeout=LIMIT)
+        self.process = Forked(folder)
+        self.client = self.process.connect(LIMIT)
         self.run(f"%load_ext llmagic\n%config LLMagic.replay = {replay}")
 
     def stop(self, *, gently: bool = False) -> None:
         """End the kernel: with SIGKILL, or as a front end ends it."""
-        self.manager.shutdown_kernel(now=not gently)
+        if gently and self.process.is_alive():
+            self.client.shutdown()
+            assert self.process.wait(ENDING), "the kernel does not end"
         self.client.stop_channels()
-        self.manager.cleanup_resources()
+        self.process.end()
+
+    def send(
+        self, code: str, cell: str | None = None, *, metadata: dict[str, Any] | None = None
+    ) -> str:
+        """Have a cell run, and do not wait for it; returns the id that its messages name."""
+        metadata = {**(metadata or {}), **({} if cell is None else {"cellId": cell})}
+        content = {
+            "code": code,
+            "silent": False,
+            "store_history": True,
+            "user_expressions": {},
+            "allow_stdin": False,
+            "stop_on_error": True,
+        }
+        request = self.client.session.msg("execute_request", content, metadata=metadata)
+        self.client.shell_channel.send(request)
+        return str(request["header"]["msg_id"])
 
     def run(
         self,
@@ -120,18 +136,12 @@ class Kernel:
         interrupt
             Asked for every message; the first yes sends SIGINT.
         """
-        metadata = {**(metadata or {}), **({} if cell is None else {"cellId": cell})}
-        content = {
-            "code": code,
-            "silent": False,
-            "store_history": True,
-            "user_expressions": {},
-            "allow_stdin": False,
-            "stop_on_error": True,
-        }
-        request = self.client.session.msg("execute_request", content, metadata=metadata)
-        self.client.shell_channel.send(request)
-        identity = request["header"]["msg_id"]
+        return self.outcome(self.send(code, cell, metadata=metadata), interrupt=interrupt)
+
+    def outcome(
+        self, identity: str, *, interrupt: Callable[[Message], bool] | None = None
+    ) -> Outcome:
+        """Wait for the end of a cell that was sent; of several, for the first one first."""
         messages: list[Message] = []
         end = time.monotonic() + LIMIT
         while True:
@@ -146,7 +156,7 @@ class Kernel:
                 break
             messages.append(message)
             if interrupt is not None and interrupt(message):
-                self.manager.interrupt_kernel()
+                self.process.interrupt()
                 interrupt = None
         while True:
             reply = self.client.get_shell_msg(timeout=LIMIT)

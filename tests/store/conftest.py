@@ -12,6 +12,9 @@ import pytest
 
 from llmagic.prompt.images import Picture
 from llmagic.store import Kind, Store
+from tests.store.mounting import mount
+
+__all__ = ["mount"]
 
 MIB = 1 << 20
 

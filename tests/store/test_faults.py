@@ -8,14 +8,16 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from llmagic.store import Kind
+from tests.notebook.kernel import Kernel
 from tests.store.conftest import Open, Opened, arrays_of, same
+from tests.store.mounting import Mount
 
+PROJECT = Path(__file__).parents[2]
 A, B, C = b"\x0a" * 32, b"\x0b" * 32, b"\x0c" * 32
 
 
@@ -33,34 +35,6 @@ def is_off(opened: Opened, reason: str) -> None:
     (warning,) = opened.warnings
     assert reason in warning
     assert opened.store.pending_bytes == 0
-
-
-Mount = Callable[..., Path]
-
-
-@pytest.fixture
-def mount(tmp_path: Path) -> Iterator[Mount]:
-    """Mounts small file systems, where this user may."""
-    mounted: list[Path] = []
-
-    def mount_(options: str, at: str = "mounted") -> Path:
-        path = tmp_path / at
-        path.mkdir(exist_ok=True)
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
-        remount = ["mount", "-o", f"remount,{options}", str(path)]
-        try:
-            subprocess.run(
-                remount if path in mounted else command, check=True, capture_output=True, timeout=20
-            )
-        except (OSError, subprocess.CalledProcessError) as error:
-            pytest.skip(f"file systems cannot be mounted here: {error}")
-        if path not in mounted:
-            mounted.append(path)
-        return path
-
-    yield mount_
-    for path in mounted:
-        subprocess.run(["umount", str(path)], check=True, capture_output=True, timeout=20)
 
 
 # --- a full disk ----------------------------------------------------------------------------------
@@ -271,7 +245,7 @@ def run(body: str, folder: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         timeout=60,
-        cwd=Path(__file__).parents[2],
+        cwd=PROJECT,
         check=True,
     )
 
@@ -344,17 +318,13 @@ print(store.usage()[Kind.CHECKPOINT].files, store.has(Kind.TURN, b"b"))
 
 
 def test_a_kernel_that_shuts_down_waits_for_the_queue(open_store: Open, tmp_path: Path):
-    from jupyter_client.manager import start_new_kernel
-
-    manager, client = start_new_kernel(cwd=str(Path(__file__).parents[2]))
+    kernel = Kernel(PROJECT)
     try:
         code = PROGRAM.format(body=PUT_30).replace("sys.argv[1]", repr(str(tmp_path / "store")))
-        reply = client.execute_interactive(code, timeout=60, output_hook=lambda _: None)
-        assert reply["content"]["status"] == "ok", reply["content"]
+        assert kernel.run(code).error is None
+        kernel.stop(gently=True)
     finally:
-        client.stop_channels()
-        manager.shutdown_kernel()
-        manager.cleanup_resources()
+        kernel.stop()
     assert len([*open_store().store.records()]) == 30
 
 
