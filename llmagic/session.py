@@ -22,6 +22,7 @@ from llmagic import inventory
 from llmagic.archive import Archive
 from llmagic.catalog import resolve
 from llmagic.chat import Chat
+from llmagic.checkpoint.disk import queue
 from llmagic.engine.engine import Engine
 from llmagic.errors import UsageError
 from llmagic.events import Event, Notice
@@ -108,7 +109,12 @@ class Session:
         with ExitStack() as opened:
             if store is not False:
                 folder = root() if store is True else Path(store)
-                self.store = Store(folder, budget=store_budget, warn=self._warnings.append)
+                self.store = Store(
+                    folder,
+                    budget=store_budget,
+                    warn=self._warnings.append,
+                    queue=queue(loading.memory_budget),
+                )
                 opened.callback(self.store.close)
             self.engine = Engine(
                 files.model,

@@ -25,7 +25,7 @@ class Loading:
     n_sequences : int
         Branches kept inside the context at once where `exact` is off.
     memory_budget : int
-        Bytes of checkpoints kept in main memory.
+        Bytes of checkpoints kept in main memory, those that wait for the disk among them.
     image_budget : int
         Bytes of image embeddings kept in main memory.
     kv_type : str

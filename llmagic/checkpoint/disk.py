@@ -10,8 +10,18 @@ from llmagic.model.context import Bytes
 from llmagic.sequence import Step
 from llmagic.store import Kind, Store
 
-QUEUE_BYTES = 256 << 20
-"""Bytes waiting to be written, at most; they are part of the memory budget."""
+MOST_WAITING = 256 << 20
+LEAST_WAITING = 16 << 20
+
+
+def waiting(memory_budget: int) -> int:
+    """The part (bytes) of a memory budget that is kept for what waits to be written."""
+    return min(memory_budget // 8, MOST_WAITING)
+
+
+def queue(memory_budget: int) -> int:
+    """Bytes that may wait: that part, but enough for a cell where the budget is tiny."""
+    return max(waiting(memory_budget), LEAST_WAITING)
 
 
 class DiskTier:

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from llmagic.checkpoint.checkpoints import Checkpoints, Resumed
-from llmagic.checkpoint.disk import DiskTier
+from llmagic.checkpoint.disk import DiskTier, waiting
 from llmagic.checkpoint.fingerprint import fingerprint
 from llmagic.checkpoint.payload import Layout, has_state
 from llmagic.checkpoint.probe import Verdict
@@ -143,12 +143,14 @@ class Engine:
         self.syntax = Syntax(self.template or "")
         self._thoughts = Thoughts(self.template or "")
         self._grammars = Grammars(self.model.vocabulary)
-        layout = self.verdict.layout
+        layout, budget = self.verdict.layout, loading.memory_budget
+        if store is not None:
+            budget -= waiting(budget)  # what is not written yet is in memory, too
         self.checkpoints = Checkpoints(
             self.context,
             self.model.memory,
             layout,
-            budget=loading.memory_budget,
+            budget=budget,
             n_sequences=self.n_branches,
             exact=loading.exact,
             disk=self._disk(store, layout),

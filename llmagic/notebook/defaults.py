@@ -53,9 +53,11 @@ class Defaults(HasTraits):
     n_ctx = Int(Loading.n_ctx, min=0, help="most tokens in the context; 0: the model's").tag(
         config=True
     )
-    memory_budget = Int(Loading.memory_budget, min=0, help="bytes of checkpoints in memory").tag(
-        config=True
-    )
+    memory_budget = Int(
+        Loading.memory_budget,
+        min=0,
+        help="bytes of checkpoints in memory, those waiting for the disk among them",
+    ).tag(config=True)
     image_budget = Int(Loading.image_budget, min=0, help="bytes of image embeddings").tag(
         config=True
     )

@@ -25,7 +25,8 @@ class Taken:
     stored : int
         How many of them came from the store.
     edited, missing : int
-        Cells that were edited since their turn, and turns that are nowhere: both are left out.
+        Cells that were edited since their turn (or whose kernel was killed after it had stored the
+        turn and before it stored whose it was), and turns that are nowhere: both are left out.
     """
 
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -39,8 +40,8 @@ class Taken:
             yield f"{_were(self.stored, 'turn')} taken over from the store."
         if self.edited:
             yield (
-                f"{_were(self.edited, 'cell')} edited since the last run: not part of the context "
-                "until run again."
+                f"{_were(self.edited, 'cell')} edited since the last run, or that run was not "
+                "stored in time: not part of the context until run again."
             )
         if self.missing:
             yield (

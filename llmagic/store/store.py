@@ -20,7 +20,7 @@ from llmagic.store.writer import EXIT_SECONDS, Job, Writer
 
 GIB = 1 << 30
 DEFAULT_BUDGET = 10 * GIB
-QUEUE = GIB // 2
+QUEUE = GIB // 4
 TOUCH_SECONDS = 60.0
 
 _T = TypeVar("_T")

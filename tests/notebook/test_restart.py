@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import copy
 import shutil
-import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,32 +32,72 @@ READING["a"] = f"%%llm {OPTIONS} -s 'Answer in one word.'\nQuestion a?"
 Start = Callable[..., Kernel]
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts a kernel on this test's store, with a model in it."""
+@contextmanager
+def starting(folder: Path) -> Iterator[Start]:
+    """Gives a function that starts a kernel in a folder with pictures, with a model in it."""
     kernels = []
     for shade, name in enumerate("abc"):
-        write_picture(tmp_path / f"{name}.png", shade=90 * shade)
+        write_picture(folder / f"{name}.png", shade=90 * shade)
 
     def start(toy: Toy, *, replay: bool = False) -> Kernel:
-        kernels.append(Kernel(tmp_path, replay=replay))
+        kernels.append(Kernel(folder, replay=replay))
         kernels[-1].run("price = 3")
         kernels[-1].load(toy.model, toy.projector)
         return kernels[-1]
 
-    yield start
-    for kernel in kernels:
-        kernel.stop()
+    try:
+        yield start
+    finally:
+        for kernel in kernels:
+            kernel.stop()
 
 
-@pytest.fixture(params=["qwen35", "llama"])
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    with starting(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module", params=["qwen35", "llama"])
 def toy(request: pytest.FixtureRequest, toy_named: Callable[[str], Toy]) -> Toy:
     return toy_named(request.param)
 
 
+@dataclass(frozen=True)
+class Yesterday:
+    """A notebook that ran in a kernel which has ended, and what is left of it.
+
+    `again` is the last cell, run once more while the kernel was there.
+    """
+
+    book: Book
+    before: list[Outcome]
+    again: Outcome
+    store: Path
+
+
+@pytest.fixture(scope="module")
+def ran(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Yesterday:
+    """Once for all tests that begin with a restart."""
+    book = Book(SEEING if toy.projector is not None else READING)
+    store = tmp_path_factory.mktemp("yesterday")
+    with pytest.MonkeyPatch.context() as patch, starting(tmp_path_factory.mktemp("ran")) as start:
+        patch.setenv("LLMAGIC_STORE", str(store))
+        kernel = start(toy)
+        before = book.run_all(kernel)
+        again = book.run(kernel, "f")
+        # An exit would wait for 5 s only.
+        session = "get_ipython().magics_manager.registry['LLMagic'].session"
+        assert kernel.value(f"{session}.store.flush(120)") == "True"
+        kernel.stop(gently=True)
+    return Yesterday(book, before, again, store)
+
+
 @pytest.fixture
-def book(toy: Toy) -> Book:
-    return Book(SEEING if toy.projector is not None else READING)
+def yesterday(ran: Yesterday, store: Path) -> Yesterday:
+    """The same, in this test's own notebook and store."""
+    shutil.copytree(ran.store, store, dirs_exist_ok=True)
+    return replace(ran, book=copy.deepcopy(ran.book), store=store)
 
 
 def generation_prompt(kernel: Kernel) -> int:
@@ -75,12 +116,8 @@ def computed(outcome: Outcome) -> tuple[int, int]:
     return usage["evaluated"]["tokens"], usage["encoded"]["images"]
 
 
-def test_only_the_last_cell_after_a_restart(start: Start, toy: Toy, book: Book) -> None:
-    kernel = start(toy)
-    before = book.run_all(kernel)
-    again = book.run(kernel, "f")
-    kernel.stop(gently=True)
-
+def test_only_the_last_cell_after_a_restart(start: Start, toy: Toy, yesterday: Yesterday) -> None:
+    book, before, again = yesterday.book, yesterday.before, yesterday.again
     kernel = start(toy)
     after = book.run(kernel, "f")
     assert computed(after) == (computed(again)[0], 0)
@@ -108,15 +145,11 @@ def test_only_the_last_cell_after_a_restart(start: Start, toy: Toy, book: Book) 
     assert "5 turns" in shown.stderr
 
 
-def test_all_from_the_top_after_a_restart(start: Start, toy: Toy, book: Book) -> None:
+def test_all_from_the_top_after_a_restart(start: Start, toy: Toy, yesterday: Yesterday) -> None:
     """Without a front end: nothing says which cell runs, and nothing is decoded."""
-    sources = [cell.source for cell in book.cells]
-    kernel = start(toy)
-    before = [kernel.run(source) for source in sources]
-    kernel.stop(gently=True)
     kernel = start(toy, replay=True)
-    for source, first in zip(sources, before, strict=True):
-        again = kernel.run(source)
+    for cell, first in zip(yesterday.book.cells, yesterday.before, strict=True):
+        again = kernel.run(cell.source)
         assert again.usage["generated"]["stop"] == "replayed"
         assert again.usage["generated"]["ms"] == 0
         assert computed(again) == (0, 0)
@@ -129,26 +162,22 @@ def test_all_from_the_top_after_a_restart(start: Start, toy: Toy, book: Book) ->
     assert computed(further)[0] < further.usage["prompt"]["tokens"] // 2
 
 
-def test_a_front_end_may_run_all_as_well(start: Start, toy: Toy, book: Book) -> None:
-    kernel = start(toy)
-    before = book.run_all(kernel)
-    kernel.stop(gently=True)
+def test_a_front_end_may_run_all_as_well(start: Start, toy: Toy, yesterday: Yesterday) -> None:
+    book = yesterday.book
     kernel = start(toy, replay=True)
     # "Run All" sends every request before the first one is answered: outputs are cleared then.
     for cell in book.cells:
         cell.turn = None
     sent = {"llmagic": book.message()}
-    for cell, first in zip(book.cells, before, strict=True):
+    for cell, first in zip(book.cells, yesterday.before, strict=True):
         again = kernel.run(cell.source, cell.id, metadata=sent)
         assert again.usage["generated"]["stop"] == "replayed"
         assert again.usage["turn"] == first.usage["turn"]
         assert again.stderr == ""
 
 
-def test_edited_above_is_not_taken_over(start: Start, toy: Toy, book: Book) -> None:
-    kernel = start(toy)
-    book.run_all(kernel)
-    kernel.stop(gently=True)
+def test_edited_above_is_not_taken_over(start: Start, toy: Toy, yesterday: Yesterday) -> None:
+    book = yesterday.book
     book["b"].source += " Please."
     book["d"].turn = "00" * 16
     book["e"].turn = None
@@ -158,8 +187,8 @@ def test_edited_above_is_not_taken_over(start: Start, toy: Toy, book: Book) -> N
     second = "Which is larger?" if toy.projector is not None else "Question c?"
     assert after.stderr.splitlines() == [
         "llmagic: 2 turns above were taken over from the store.",
-        "llmagic: 1 cell above was edited since the last run: not part of the context until run "
-        "again.",
+        "llmagic: 1 cell above was edited since the last run, or that run was not stored in time: "
+        "not part of the context until run again.",
         "llmagic: 1 turn above was not in the store: not part of the context until the cell is run "
         "again.",
         f'llmagic: a stale turn stands above: "{second}". Each counts as it ran last; run the '
@@ -268,35 +297,43 @@ def test_two_notebooks_on_one_kernel(start: Start, llama: Toy) -> None:
     assert two.run(kernel, "b").usage["turn"] == below.usage["turn"]
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        {"version": 2, "notebook": "book.ipynb", "cells": []},
-        {"version": 1, "notebook": "book.ipynb"},
-        {"version": 1, "notebook": "book.ipynb", "cells": [{"id": "b", "source": 3, "turn": None}]},
-        {
-            "version": 1,
-            "notebook": "book.ipynb",
-            "cells": [{"id": str(n), "source": "", "turn": None} for n in range(10_000)],
-        },
-        ["version", "cells"],
-    ],
-    ids=["newer", "missing", "wrong", "10,000", "list"],
-)
-def test_a_malformed_message_is_ignored_with_one_line(start: Start, llama: Toy, sent: Any) -> None:
+MALFORMED: dict[str, Any] = {
+    "newer": {"version": 2, "notebook": "book.ipynb", "cells": []},
+    "missing": {"version": 1, "notebook": "book.ipynb"},
+    "wrong": {
+        "version": 1,
+        "notebook": "book.ipynb",
+        "cells": [{"id": "b", "source": 3, "turn": None}],
+    },
+    "10,000": {
+        "version": 1,
+        "notebook": "book.ipynb",
+        "cells": [{"id": str(n), "source": "", "turn": None} for n in range(10_000)],
+    },
+    "list": ["version", "cells"],
+}
+
+
+def test_a_malformed_message_is_ignored_with_one_line(start: Start, llama: Toy) -> None:
     kernel = start(llama)
-    kernel.ask("One?", "a")
-    plain = kernel.ask("Two?", "b")
-    bad = kernel.ask("Two?", "b", metadata={"llmagic": sent})
-    assert bad.usage["turn"] == plain.usage["turn"]
-    assert bad.stderr.startswith("llmagic: what the front end sent about the notebook is not used")
-    assert bad.stderr.count("\n") == 1
-    for cell in "ba":
-        assert kernel.ask("Two?", cell, metadata={"llmagic": sent}).stderr == ""
-    assert kernel.ask("Two?", "b", metadata={"llmagic": "x"}).stderr == "", "once, whatever it is"
+    for name, sent in MALFORMED.items():
+        kernel.run("%reload_ext llmagic")  # what was said is forgotten with it
+        kernel.load(llama.model)
+        kernel.ask("One?", "a")
+        plain = kernel.ask("Two?", "b")
+        bad = kernel.ask("Two?", "b", metadata={"llmagic": sent})
+        assert bad.usage["turn"] == plain.usage["turn"], name
+        assert bad.stderr.startswith(
+            "llmagic: what the front end sent about the notebook is not used"
+        ), name
+        assert bad.stderr.count("\n") == 1
+        for cell in "ba":
+            assert kernel.ask("Two?", cell, metadata={"llmagic": sent}).stderr == ""
+        assert kernel.ask("Two?", "b", metadata={"llmagic": "x"}).stderr == "", "once, whatever"
 
 
-def test_checkpoints_say_where_the_bytes_are(start: Start, toy: Toy, book: Book) -> None:
+def test_checkpoints_say_where_the_bytes_are(start: Start, toy: Toy) -> None:
+    book = Book(SEEING if toy.projector is not None else READING)
     kernel = start(toy)
     assert len(kernel.run("%llm checkpoints").text.splitlines()) == 1
     for name in "abc":
@@ -333,39 +370,16 @@ def test_checkpoints_say_where_the_bytes_are(start: Start, toy: Toy, book: Book)
     further = kernel.run(f"%%llm {OPTIONS}\nAnd then?")
     assert further.usage["restored"]["tokens"] == third[-1]["restored"]
     kernel.run(f"{branches}.drop_all(); {tree}.clear()")
-    kernel.run(f"import shutil; shutil.rmtree({session}.store.path)")
+    # The writer would make files in it meanwhile.
+    assert kernel.value(f"{session}.store.flush(30)") == "True"
+    assert kernel.run(f"import shutil; shutil.rmtree({session}.store.path)").error is None
     assert {(row["restored"], row["tier"]) for row in rows()} == {(0, "none")}
     assert kernel.run("%llm unload").error is None
     assert kernel.run("%llm checkpoints").error == "NoModelError"
 
 
-@pytest.mark.parametrize("replay", [False, True])
-@pytest.mark.parametrize("after", [0, 1, 3, 5])
-def test_killed_right_after_a_cell(start: Start, qwen35: Toy, after: int, replay: bool) -> None:
-    book = Book(SEEING)
-    kernel = start(qwen35)
-    outcomes = [book.run(kernel, cell.id) for cell in book.cells[: after + 1]]
-    os.kill(kernel.manager.provisioner.pid, signal.SIGKILL)
-    name, last = book.cells[after].id, outcomes[-1]
-    kernel = start(qwen35, replay=replay)
-    again = book.run(kernel, name)
-    usage = again.usage
-    # What was not written in time is evaluated; what is used is right.
-    assert usage["prompt"]["tokens"] == usage["restored"]["tokens"] + usage["evaluated"]["tokens"]
-    if usage["prompt"] == last.usage["prompt"] and usage["exact"]:
-        assert (again.text, usage["turn"]) == (last.text, last.usage["turn"])
-    else:
-        assert "not in the store" in again.stderr or not usage["exact"]
-    assert "damaged" not in again.stderr
-
-
-def test_without_the_store_nothing_is_taken_over(start: Start, llama: Toy, store: Path) -> None:
-    book = Book(READING)
-    kernel = start(llama)
-    book.run_all(kernel)
-    kernel.stop(gently=True)
-    shutil.rmtree(store)
-    kernel = start(llama)
-    alone = book.run(kernel, "f")
+def test_without_the_store_nothing_is_taken_over(start: Start, toy: Toy, ran: Yesterday) -> None:
+    """Its store is another: this test's own, which is empty."""
+    alone = copy.deepcopy(ran.book).run(start(toy), "f")
     assert alone.stderr.startswith("llmagic: 5 turns above were not in the store")
     assert alone.usage["restored"]["tier"] == "none"
