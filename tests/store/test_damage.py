@@ -12,7 +12,7 @@ from llmagic.store import Kind
 from tests.store.conftest import Open, Opened, arrays_of, same
 
 A, B = b"\x0a" * 32, b"\x0b" * 32
-FLIPS = 2500
+FLIPS = 2000
 TRUNCATIONS = 200
 
 
