@@ -114,15 +114,12 @@ def test_choose_reorder_remove_and_ask(gallery: Gallery) -> None:
     assert usage["prompt"]["images"] == usage["evaluated"]["images"] == 2
     assert usage["encoded"]["images"] == 0
     assert sizes(lab) == [[60, 48], [50, 48]]
-
-
-def test_drop(gallery: Gallery) -> None:
-    files = [["a.png", list(png(40))], ["b.png", list(png(50))]]
-    gallery.root.evaluate(DROP, files)
-    gallery.expect(["a.png", "b.png"])
-    gallery.items.nth(1).drag_to(gallery.items.nth(0))
-    gallery.expect(["b.png", "a.png"])
-    assert sizes(gallery.lab) == [[50, 48], [40, 48]]
+    # The same by drag and drop.
+    gallery.root.evaluate(DROP, [["d.png", list(png(70))], ["e.png", list(png(80))]])
+    gallery.expect(["c.png", "b.png", "d.png", "e.png"])
+    gallery.items.nth(3).drag_to(gallery.items.nth(0))
+    gallery.expect(["e.png", "c.png", "b.png", "d.png"])
+    assert sizes(lab) == [[80, 48], [60, 48], [50, 48], [70, 48]]
 
 
 def test_large_files(gallery: Gallery) -> None:
@@ -147,18 +144,16 @@ def test_large_files(gallery: Gallery) -> None:
     gallery.choose(chosen("c.png", png(60)))
     gallery.expect(["large.png", "small.png", "b.png", "c.png"])
     gallery.lab.page.wait_for_function(f"text => !({SAYS})(text)", arg=".png")
-
-
-def test_files_wait_for_the_cell_that_runs(gallery: Gallery) -> None:
+    # Files wait for the cell that runs.
     lab = gallery.lab
     lab.js(
         "window.busy = panel.sessionContext.session.kernel.requestExecute({code: argument})",
         "import time; time.sleep(600)",
     )
-    gallery.choose(chosen("a.png", png(40)))
-    lab.page.wait_for_function(SAYS, arg="adding a.png …")
+    gallery.choose(chosen("d.png", png(40)))
+    lab.page.wait_for_function(SAYS, arg="adding d.png …")
     lab.js("await panel.sessionContext.session.kernel.interrupt();")
-    gallery.expect(["a.png"])
+    gallery.expect(["large.png", "small.png", "b.png", "c.png", "d.png"])
     lab.page.wait_for_function(f"text => !({SAYS})(text)", arg="adding")
 
 

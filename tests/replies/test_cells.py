@@ -71,37 +71,31 @@ def test_a_pydantic_model(cells: Cells) -> None:
     assert output.data["text/markdown"] == f"```json\n{laid_out}\n```"
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
+def test_what_names_a_schema(cells: Cells) -> None:
+    with open("file.json", "w", encoding="utf-8") as file:
+        json.dump({"enum": ["red", "green"]}, file)
+    for name, kind in (
         ("Point", "Point"),
         ("colour", "str"),
         ("list[bool]", "list"),
         ("bool", "bool"),
         ("file.json", "str"),
         ("""'{"enum": ["red", "green"]}'""", "str"),
-    ],
-)
-def test_what_names_a_schema(cells: Cells, name: str, kind: str) -> None:
-    with open("file.json", "w", encoding="utf-8") as file:
-        json.dump({"enum": ["red", "green"]}, file)
-    cells.ask("which?", f"--schema {name} -t 1.5")
-    assert type(cells.reply.data).__name__ == kind
+    ):
+        cells.ask("which?", f"--schema {name} -t 1.5 --fresh")
+        assert type(cells.reply.data).__name__ == kind
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
+def test_what_names_none(cells: Cells) -> None:
+    cells.run("import json")
+    for name, message in (
         ("Persn", "'Persn' is the name of neither"),
         ("missing.json", "missing.json"),
         ("colour.x", "AttributeError"),
         ("json", "and got"),
-    ],
-)
-def test_what_names_none(cells: Cells, name: str, message: str) -> None:
-    cells.run("import json")
-    with pytest.raises(UsageError, match=message):
-        cells.ask("which?", f"--schema {name}")
+    ):
+        with pytest.raises(UsageError, match=message):
+            cells.ask("which?", f"--schema {name}")
 
 
 def test_a_cut_reply_is_shown_and_raises(cells: Cells) -> None:

@@ -194,6 +194,6 @@ def test_a_schema_is_written_in_one_way() -> None:
 def test_on_every_kind_of_memory(toy: Toy, open_session: Opens) -> None:
     session = open_session(toy)
     for _ in range(2):
-        turn = session.ask("invoice", schema=SCHEMAS["invoice"], max_tokens=1000, **HOT)
-        jsonschema.validate(turn.data, SCHEMAS["invoice"])
+        turn = session.ask("who?", schema=Person, max_tokens=200, **HOT)
+        assert isinstance(turn.data, Person)
     assert turn.usage["exact"]

@@ -206,6 +206,9 @@ def test_the_default_leaves_models_without_a_switch_alone(cells: Cells, tmp_path
 # --- reading ----------------------------------------------------------------------------------
 
 
+THINKING = Thoughts(read("thinking"))
+
+
 @given(
     st.lists(st.sampled_from(["<think>", "</think>", "<", "/th", "ink>", " ", "\n", "a", "B"])),
     st.booleans(),
@@ -213,7 +216,7 @@ def test_the_default_leaves_models_without_a_switch_alone(cells: Cells, tmp_path
 )
 def test_pieces_add_up_whatever_comes(parts: list[str], opened: bool, data: st.DataObject) -> None:
     text = "".join(parts)
-    reader = Reader(Thoughts(read("thinking")), opened=opened)
+    reader = Reader(THINKING, opened=opened)
     pieces = []
     at = 0
     while at < len(text):
@@ -221,7 +224,7 @@ def test_pieces_add_up_whatever_comes(parts: list[str], opened: bool, data: st.D
         pieces += reader.push(text[at : at + size])
         at += size
     pieces += reader.finish()
-    whole = Reader(Thoughts(read("thinking")), opened=opened)
+    whole = Reader(THINKING, opened=opened)
     at_once = whole.push(text) + whole.finish()
     for kind in (True, False):
         assert "".join(t for thought, t in pieces if thought is kind) == "".join(
@@ -229,6 +232,6 @@ def test_pieces_add_up_whatever_comes(parts: list[str], opened: bool, data: st.D
         )
     thought = "".join(t for is_thought, t in pieces if is_thought)
     if opened or text.lstrip().startswith("<think>"):
-        assert thought == Thoughts(read("thinking")).divide(text, opened=opened)[0]
+        assert thought == THINKING.divide(text, opened=opened)[0]
     else:
         assert thought == ""

@@ -404,14 +404,16 @@ def test_calls_are_folded(cells: Cells) -> None:
     assert "<tool_call>" in output.data["text/plain"]
 
 
-@pytest.mark.parametrize("line", ["llm unload", "llm load demo", "llm Hi"])
-def test_a_tool_cannot_take_the_model_away(cells: Cells, line: str) -> None:
+def test_a_tool_cannot_take_the_model_away(cells: Cells) -> None:
     """It would be freed under the turn that runs, which ends the kernel."""
-    cells.run(f"def add(a, b): get_ipython().run_line_magic(*{line!r}.split(maxsplit=1))")
-    session = cells.shell.magics_manager.registry["LLMagic"]._runtime.loaded.require()
-    output = cells.ask("twice", "-t 0 --tool add")
-    assert "> UsageError: expected the session to be free" in output.data["text/plain"]
-    assert cells.shell.magics_manager.registry["LLMagic"]._runtime.loaded.require() is session
+    loaded = cells.shell.magics_manager.registry["LLMagic"]._runtime.loaded
+    session = loaded.require()
+    for line in ("unload", "load demo --no-projector", "Hi"):
+        cells.run(f"def add(a, b): get_ipython().run_line_magic('llm', {line!r})")
+        cells.run("%%llm -t 0 --tool add -o reply\ntwice")
+        (use,) = cells.reply.turn.rounds[0].uses
+        assert use.result.startswith("UsageError: expected the session to be free"), line
+        assert loaded.require() is session
     assert cells.ask("hello", "-t 0").data["text/plain"] == "Hi there!"
 
 

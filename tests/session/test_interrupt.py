@@ -247,7 +247,7 @@ print(json.dumps({"usage": usage, "turn": turn.id, "kept": turn.parent is first}
 """
 
 
-@pytest.mark.parametrize("toy", ["llama", "gemma3", "mamba2"], indirect=True)
+@pytest.mark.parametrize("toy", ["gemma3", "mamba2"], indirect=True)
 def test_a_signal_to_a_process_that_evaluates_a_long_prompt(
     toy: Toy, open_session: Opens, cleanup: Callable[[subprocess.Popen[str]], None]
 ) -> None:
