@@ -7,7 +7,8 @@ at work in the next. Notebooks with and without saving take turns in going first
 speed drifts; `ratio` is of whole cells, pair by pair, and `share_in_the_cell` the part of a cell's
 time in which its checkpoints were taken. Then the kernel is "restarted" and the last cell restored
 from disk, beside reading the same bytes with `numpy.fromfile` and restoring the same chain from
-memory; all from the page cache, into memory that was just freed, so no disk hides the checksum.
+memory; all from the page cache, so no disk hides the checksum: "fresh" into memory that was never
+touched, as after a restart, "recycled" into memory that was just freed, where a copy costs least.
 Prints JSON last; asserts nothing.
 """
 
@@ -84,10 +85,10 @@ def saving(path: Path, store: Path, cells: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def restoring(path: Path, store: Path, cells: int, rounds: int) -> dict[str, Any]:
+def restoring(path: Path, store: Path, cells: int, rounds: int, *, fresh: bool) -> dict[str, Any]:
     """A restart's restore from disk, against reading the same files and restoring from memory.
 
-    Each round takes the three in turn, in one process whose pages have been touched before.
+    Each round takes the three in turn, in one process; `fresh` keeps what was read before.
     """
     with Session(path, store=store) as session:
         _, turns = notebook(session, cells, 1000)
@@ -97,10 +98,12 @@ def restoring(path: Path, store: Path, cells: int, rounds: int) -> dict[str, Any
         wanted = session.chat.sequence(None, turns[-2], turns[-1].parts)
         checkpoints.resume(wanted)
         files = _files(session, store)
-        for round_ in range(10 * rounds):
+        kept: list[object] = []
+        for round_ in range(5 * rounds):
             for what in ("disk", "fromfile") if round_ % 2 else ("fromfile", "disk"):
-                # What was read before is freed before the clock starts.
                 checkpoints.branches.drop_all()
+                if fresh:
+                    kept += [(node.payload.rows, node.payload.state) for node in checkpoints.tree]
                 checkpoints.tree.clear()
                 if what == "disk":
                     figures["disk"].append(_restore(session, wanted, "disk"))
@@ -111,6 +114,7 @@ def restoring(path: Path, store: Path, cells: int, rounds: int) -> dict[str, Any
                     read = [np.fromfile(file, np.uint8) for file in files]
                     figures["fromfile"].append((time.perf_counter() - begin) * 1000)
                     n_bytes = sum(each.nbytes for each in read)
+                    kept += [read] if fresh else []
                     del read
     ratios = [
         (disk - memory) / fromfile for disk, memory, fromfile in zip(*figures.values(), strict=True)
@@ -156,7 +160,10 @@ def main() -> None:
             "cores": os.cpu_count(),
             "load": os.getloadavg()[0],
             "saving": saving(path, Path(store), given.cells, given.rounds),
-            "restoring": restoring(path, Path(store), given.cells, given.rounds),
+            "restoring": {
+                name: restoring(path, Path(store), given.cells, given.rounds, fresh=fresh)
+                for name, fresh in (("fresh", True), ("recycled", False))
+            },
         }
     print(json.dumps(result))
 
