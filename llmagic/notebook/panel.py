@@ -12,8 +12,9 @@ known before it, and everything else is done after it.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future, InvalidStateError, wait
 from typing import Any
 
 from llmagic.errors import LLMagicError
@@ -30,7 +31,10 @@ TARGET = "llmagic.panel"
 VERSION = 1
 
 PATIENCE = 0.3
-"""Seconds that a request waits for the thread of cells."""
+"""Seconds that a request waits for a cell that runs."""
+
+LONGEST = 30.0
+"""Seconds that a request waits while no cell runs: the machine may be busy with other things."""
 
 Answer = dict[str, Any]
 
@@ -47,7 +51,26 @@ class Panel:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._thread = threading.get_ident()
-        self._known: Answer = {"type": "state", "version": VERSION, "turns": []}
+        self._known: Answer = {
+            "type": "state",
+            "version": VERSION,
+            "model": None,
+            "context": None,
+            "memory": None,
+            "disk": None,
+            "threads": [],
+            "turns": [],
+        }
+        # The extension is loaded in a cell, whose beginning nobody told.
+        self._is_running = True
+
+    def cell_begins(self) -> None:
+        """A cell runs: requests that need its thread are put off."""
+        self._is_running = True
+
+    def cell_ended(self) -> None:
+        """The thread of cells is free."""
+        self._is_running = False
 
     def opened(self, comm: Any, message: Mapping[str, Any]) -> None:
         """Hear the requests of a comm that a front end opened."""
@@ -72,7 +95,10 @@ class Panel:
         return {**answer, "id": request.get("id")}
 
     def _in_the_thread_of_cells(self, action: Callable[[], Answer]) -> Answer:
-        """Do something where cells run; `TimeoutError` when one is running."""
+        """Do something where cells run; `TimeoutError` when one is running.
+
+        The thread may take long to wake up even when no cell runs, on a machine that is busy.
+        """
         loop = getattr(getattr(self._runtime.shell, "kernel", None), "io_loop", None)
         if loop is None or threading.get_ident() == self._thread:
             return action()
@@ -87,7 +113,11 @@ class Panel:
                 done.set_exception(error)
 
         loop.add_callback(run)
-        return done.result(PATIENCE)
+        end = time.monotonic() + LONGEST
+        while not wait([done], PATIENCE).done:
+            if self._is_running or time.monotonic() > end:
+                raise TimeoutError
+        return done.result()
 
     # --- requests ------------------------------------------------------------------------------
 
@@ -203,6 +233,8 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 def install(shell: Any, panel: Panel) -> None:
     """Let front ends open the comm; a shell without a kernel has none."""
+    shell.events.register("pre_execute", panel.cell_begins)
+    shell.events.register("post_execute", panel.cell_ended)
     manager = getattr(getattr(shell, "kernel", None), "comm_manager", None)
     if manager is not None:
         manager.register_target(TARGET, panel.opened)
@@ -210,6 +242,8 @@ def install(shell: Any, panel: Panel) -> None:
 
 def remove(shell: Any, panel: Panel) -> None:
     """Undo `install`."""
+    shell.events.unregister("pre_execute", panel.cell_begins)
+    shell.events.unregister("post_execute", panel.cell_ended)
     manager = getattr(getattr(shell, "kernel", None), "comm_manager", None)
     if manager is not None:
         manager.unregister_target(TARGET, panel.opened)

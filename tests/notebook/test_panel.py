@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from llmagic.notebook import panel as server
+from llmagic.notebook.conversation import Conversation
+from llmagic.notebook.panel import PATIENCE
 from tests.notebook.book import Book
 from tests.notebook.kernel import LIMIT, Kernel
 from tests.toys import Toy
@@ -160,3 +167,26 @@ def test_another_thread_waits_for_no_cell(kernel: Kernel, llama: Toy, book: Book
     assert state == {**before, "busy": True, "id": 7}
     assert forgotten == {"type": "later", "id": 8}
     assert panel.turns() == [], "it was forgotten when the cell was done"
+
+
+def test_a_late_thread_of_cells_is_waited_for() -> None:
+    """On a busy machine the main thread wakes up late, though no cell runs."""
+
+    class Loop:
+        def add_callback(self, run: Callable[[], None]) -> None:
+            threading.Timer(2 * PATIENCE, run).start()
+
+    shell = SimpleNamespace(kernel=SimpleNamespace(io_loop=Loop()))
+    panel = server.Panel(cast(Any, SimpleNamespace(shell=shell, conversation=Conversation())))
+
+    def ask(kind: str) -> dict[str, Any]:
+        with ThreadPoolExecutor(1) as subshell:
+            return subshell.submit(panel.answer, {"type": kind, "cell": "a", "id": 1}).result()
+
+    state = ask("state")
+    assert state["busy"], "it was made in a cell, which is not over"
+    assert (state["model"], state["context"], state["turns"]) == (None, None, [])
+    panel.cell_ended()
+    assert ask("versions") == {"type": "versions", "cell": "a", "versions": [], "id": 1}
+    panel.cell_begins()
+    assert ask("versions") == {"type": "later", "id": 1}
