@@ -81,9 +81,11 @@ frontend: labextension
 	$(NPM) run check
 	$(NPM) test
 
-# One run, one closing line: the tests and every notebook cell against its stored output.
+# One run, one closing line: the tests and every notebook cell against its stored output. In order,
+# since the browser's tests come first and take the longest; they share one page, so one worker.
 pytest: setup labextension
-	$(WITH_TOY) $(BIN)/python -m pytest -n 2 --dist loadfile --nbval tests notebooks
+	$(WITH_TOY) $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --nbval \
+	    tests notebooks
 
 test-slow: setup labextension
 	$(WITH_TOY) $(BIN)/python -m pytest -m 'slow or not slow' tests

@@ -12,7 +12,7 @@ export function textDigest(text: string): string {
 }
 
 /** The bytes of a base64 text; line breaks in it are ignored. */
-export function decodeBase64(data: string): Uint8Array {
+export function decodeBase64(data: string): Uint8Array<ArrayBuffer> {
   const binary = atob(data.replace(/\s+/g, ''));
   const bytes = new Uint8Array(binary.length);
   for (let index = 0; index < binary.length; index++) {
@@ -50,19 +50,30 @@ export class ImageDigests {
   prepare(data: string): void {
     if (!this._known.has(data)) {
       this._waiting.add(data);
-      this._work ??= setTimeout(() => this._next(), 50);
+      this._work ??= setTimeout(() => void this._next(), 50);
     }
   }
 
-  private _next(): void {
+  private async _next(): Promise<void> {
     const [data] = this._waiting;
-    this._work = undefined;
     if (data !== undefined) {
       this._waiting.delete(data);
-      this.of(data);
+      await this._compute(data);
     }
-    if (this._waiting.size > 0) {
-      this._work = setTimeout(() => this._next(), 50);
+    this._work = this._waiting.size > 0 ? setTimeout(() => void this._next(), 50) : undefined;
+  }
+
+  /** As `of`, but on another thread where the browser can. */
+  private async _compute(data: string): Promise<void> {
+    if (this._known.has(data) || globalThis.crypto?.subtle === undefined) {
+      this.of(data);
+      return;
+    }
+    try {
+      const found = await crypto.subtle.digest('SHA-256', decodeBase64(data));
+      this._known.set(data, bytesToHex(new Uint8Array(found)));
+    } catch {
+      this._known.set(data, null);
     }
   }
 

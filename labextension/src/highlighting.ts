@@ -9,7 +9,7 @@ import { isLlmCell } from './source';
 const MARKDOWN = 'text/x-ipythongfm';
 
 /**
- * Highlights the text of a cell as Markdown for as long as its first line is `%%llm`.
+ * Highlights and wraps the text of a cell as Markdown for as long as its first line is `%%llm`.
  *
  * The cell's own language stays set; ours is put above it and taken away.
  */
@@ -33,7 +33,8 @@ export function markdownInCells(
   const start = ViewPlugin.define(view => {
     void languages.getLanguage(MARKDOWN).then(language => {
       if (language?.support !== undefined) {
-        loaded = [Prec.highest(language.support), magicLine];
+        // Prose is wrapped, as in a Markdown cell.
+        loaded = [Prec.highest(language.support), magicLine, EditorView.lineWrapping];
         if (view.dom.isConnected || asks(view.state.doc)) {
           view.dispatch({ effects: slot.reconfigure(wanted(view.state.doc)) });
         }

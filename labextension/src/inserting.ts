@@ -1,7 +1,6 @@
 import { Notification } from '@jupyterlab/apputils';
 import { ICellModel } from '@jupyterlab/cells';
 import { CodeEditor } from '@jupyterlab/codeeditor';
-import { Contents } from '@jupyterlab/services';
 import { Extension } from '@codemirror/state';
 import { EditorView, ViewPlugin, ViewUpdate } from '@codemirror/view';
 import { Drag } from '@lumino/dragdrop';
@@ -9,13 +8,9 @@ import { Conversation } from './conversation';
 import { Conversations } from './conversations';
 import { prepare, unusedName } from './images';
 import { isLlmCell, reference } from './source';
+import { dragged, IImageAddress, imageAddress, IImageFile, imageFiles, loaded } from './transfers';
 
-const FROM_BROWSER = 'application/x-jupyter-icontentsrich';
-
-interface IImageFile {
-  name: string;
-  blob: Blob;
-}
+type Images = Promise<(IImageFile | IImageAddress)[]>;
 
 /** Lets images be pasted and dropped into one cell, if it is a %%llm cell when that happens. */
 export function imageInsertion(model: CodeEditor.IModel, conversations: Conversations): Extension {
@@ -28,27 +23,30 @@ export function imageInsertion(model: CodeEditor.IModel, conversations: Conversa
       ? { cell: model as ICellModel, conversation, conversations }
       : null;
   };
-  const take = (event: Event, view: EditorView, files: Promise<IImageFile[]>, at: number) => {
+  const take = (event: Event, view: EditorView, load: () => Images, at: number) => {
     const found = place();
     if (found === null) {
       return false;
     }
     event.preventDefault();
     event.stopPropagation();
-    void insert(found, view, files, at);
+    void insert(found, view, load(), at);
     return true;
   };
   const handlers = EditorView.domEventHandlers({
     paste: (event, view) => {
       const files = imageFiles(event.clipboardData);
       return (
-        files.length > 0 &&
-        take(event, view, Promise.resolve(files), view.state.selection.main.from)
+        files.length > 0 && take(event, view, async () => files, view.state.selection.main.from)
       );
     },
     drop: (event, view) => {
       const files = imageFiles(event.dataTransfer);
-      return files.length > 0 && take(event, view, Promise.resolve(files), position(view, event));
+      const address = files.length > 0 ? null : imageAddress(event.dataTransfer);
+      const load = address === null ? async () => files : () => loaded(address);
+      return (
+        (files.length > 0 || address !== null) && take(event, view, load, position(view, event))
+      );
     }
   });
   const fromBrowser = ViewPlugin.define(view => {
@@ -63,7 +61,7 @@ export function imageInsertion(model: CodeEditor.IModel, conversations: Conversa
     const drop = (event: Event) => {
       const file = dragged(event);
       if (file !== null) {
-        take(event, view, file(), position(view, event as Drag.Event));
+        take(event, view, file, position(view, event as Drag.Event));
       }
     };
     const names = ['lm-dragenter', 'lm-dragover'];
@@ -99,23 +97,23 @@ const pending = ViewPlugin.fromClass(
 async function insert(
   { cell, conversation, conversations }: Place,
   view: EditorView,
-  files: Promise<IImageFile[]>,
+  images: Images,
   at: number
 ): Promise<void> {
   const mark = { at };
   const waiting = view.plugin(pending);
   waiting?.positions.add(mark);
   try {
-    for (const { name, blob } of await files) {
-      const image = await prepare(blob, name, conversations.limits.current);
-      const digest = conversation.digests.of(image.data) ?? '';
-      const used = unusedName(name, image.data, digest, n => conversation.image(n)?.data);
-      conversation.attach(cell, new Map([[used, image]]));
+    for (const found of await images) {
+      const written =
+        'address' in found
+          ? `![](${found.address})`
+          : await attached(found, cell, conversation, conversations);
       const line = view.state.doc.lineAt(mark.at);
       // The first line is the magic's: text behind it would be read as options.
       const lead = line.number === 1 ? '\n' : '';
       const from = line.number === 1 ? line.to : mark.at;
-      const text = `${lead}${reference(used)}`;
+      const text = `${lead}${written}`;
       view.dispatch({
         changes: { from, insert: text },
         selection: { anchor: from + text.length },
@@ -134,31 +132,18 @@ async function insert(
   }
 }
 
-function imageFiles(transfer: DataTransfer | null): IImageFile[] {
-  const files = Array.from(transfer?.files ?? []);
-  return files
-    .filter(file => file.type.startsWith('image/'))
-    .map(file => ({ name: file.name, blob: file }));
-}
-
-/** The image that is dragged from JupyterLab's file browser, to be loaded. */
-function dragged(event: Event): (() => Promise<IImageFile[]>) | null {
-  const data = (event as Drag.Event).mimeData;
-  if (!data?.hasData(FROM_BROWSER)) {
-    return null;
-  }
-  const file = data.getData(FROM_BROWSER) as {
-    model: Contents.IModel;
-    withContent: () => Promise<Contents.IModel>;
-  };
-  if (!file.model.mimetype?.startsWith('image/')) {
-    return null;
-  }
-  return async () => {
-    const { name, mimetype, content } = await file.withContent();
-    const answer = await fetch(`data:${mimetype};base64,${String(content).replace(/\s/g, '')}`);
-    return [{ name, blob: await answer.blob() }];
-  };
+/** Put an image into the cell; gives the text that refers to it. */
+async function attached(
+  { name, blob }: IImageFile,
+  cell: ICellModel,
+  conversation: Conversation,
+  { limits }: Conversations
+): Promise<string> {
+  const image = await prepare(blob, name, limits.current);
+  const digest = conversation.digests.of(image.data) ?? '';
+  const used = unusedName(name, image.data, digest, n => conversation.image(n)?.data);
+  conversation.attach(cell, new Map([[used, image]]));
+  return reference(used);
 }
 
 function position(view: EditorView, event: { clientX: number; clientY: number }): number {

@@ -4,6 +4,9 @@ import { JSONObject, PromiseDelegate } from '@lumino/coreutils';
 
 const TARGET = 'llmagic.panel';
 
+/** Milliseconds until a kernel that was busy is asked again. */
+export const AGAIN = 700;
+
 /** An amount against what may be used of it, in bytes or tokens. */
 export interface IShare {
   used: number;
@@ -80,6 +83,25 @@ export class KernelState {
       throw new Error(String(found.message));
     }
     return found;
+  }
+
+  /**
+   * Send a request again and again, until no running cell keeps the kernel from answering.
+   *
+   * The kernel also does what it put off, so the request must be one that may be made twice.
+   *
+   * @param onLater - Called once when it has to wait for a cell.
+   */
+  async askUntilAnswered(request: JSONObject, onLater: () => void): Promise<JSONObject | null> {
+    let answer = await this.ask(request);
+    if (answer?.type === 'later') {
+      onLater();
+    }
+    while (answer?.type === 'later') {
+      await new Promise(resolve => window.setTimeout(resolve, AGAIN));
+      answer = await this.ask(request);
+    }
+    return answer;
   }
 
   private _connect(): Kernel.IComm | null {

@@ -23,6 +23,7 @@ export class TurnsPanel extends ReactWidget {
     this.title.icon = icon;
     this.title.caption = 'Turns of this conversation (llmagic)';
     this.addClass('llm-Panel');
+    this.node.tabIndex = -1;
     this.node.setAttribute('role', 'region');
     this.node.setAttribute('aria-label', 'Turns of this conversation');
   }
@@ -59,7 +60,7 @@ function Content({ model }: { model: PanelModel }): React.JSX.Element {
   }
   return (
     <>
-      <Header state={state} />
+      <Header state={state} doing={model.doing} />
       {state.turns.length > 0 ? (
         <Tree model={model} turns={state.turns} />
       ) : (
@@ -69,10 +70,15 @@ function Content({ model }: { model: PanelModel }): React.JSX.Element {
   );
 }
 
-function Header({ state }: { state: IKernelState }): React.JSX.Element {
+function Header(props: { state: IKernelState; doing: string }): React.JSX.Element {
+  const { state, doing } = props;
   return (
     <header className="llm-Panel-header">
       <div className="llm-Panel-model">{state.model ?? 'no model is loaded'}</div>
+      <div className="llm-Share">
+        <span>Kernel</span>
+        <span className="llm-Panel-doing">{doing}</span>
+      </div>
       <Share name="Context" share={state.context} unit={amount => amount.toLocaleString('en')} />
       <Share name="Memory" share={state.memory} unit={size} />
       <Share name="Disk" share={state.disk} unit={size} />
@@ -139,6 +145,7 @@ function Row(props: { model: PanelModel; turn: ITurn; depth: number }): React.JS
   const stale = turn.current ? model.countStale(turn.cell) : 0;
   const places = turn.tiers.length > 0 ? turn.tiers.join(', ') : 'nowhere';
   const bytes = Math.max(turn.bytes.memory, turn.bytes.disk);
+  const name = turn.number === null ? `the turn “${turn.question}”` : `turn ${turn.number}`;
   const versions = turn.current && model.versions?.cell === turn.cell ? model.versions : null;
   return (
     <li
@@ -174,19 +181,40 @@ function Row(props: { model: PanelModel; turn: ITurn; depth: number }): React.JS
       </button>
       <div className="llm-Turn-buttons">
         {stale > 0 && (
-          <button type="button" onClick={() => void model.runFrom(turn)}>
+          <button
+            type="button"
+            title={`From ${name} down, in order`}
+            onClick={() => void model.runFrom(turn)}
+          >
             Run {count(stale, 'stale cell')}
           </button>
         )}
-        <button type="button" aria-pressed={turn.pinned} onClick={() => void model.pin(turn)}>
+        <button
+          type="button"
+          aria-label={`Pin ${name}`}
+          title="Keep its state in memory, whatever the budget"
+          aria-pressed={turn.pinned}
+          onClick={() => void model.pin(turn)}
+        >
           Pin
         </button>
-        <button type="button" onClick={() => void model.forget(turn)}>
+        <button
+          type="button"
+          aria-label={`Forget ${name}`}
+          title="Drop its reply and its state for good"
+          onClick={event => {
+            // The row goes, and the focus would go with it.
+            event.currentTarget.closest<HTMLElement>('.llm-Panel')?.focus();
+            void model.forget(turn, name);
+          }}
+        >
           Forget
         </button>
         {turn.cell !== null && turn.current && (
           <button
             type="button"
+            aria-label={`Versions of ${name}`}
+            title="What this cell was before, to go back to"
             aria-expanded={versions !== null}
             onClick={() => void model.showVersions(turn)}
           >
@@ -212,9 +240,16 @@ function Versions(props: { model: PanelModel; turn: ITurn; list: IVersion[] }): 
             onClick={() => void model.restore(turn.cell!, version)}
           >
             {version.source.replace(/^\s*%%llm[^\n]*\n/, '').slice(0, 80) || version.source}
+            <span className="llm-Turn-reply">{replyOf(version)}</span>
           </button>
         </li>
       ))}
     </ol>
   );
+}
+
+/** How a version's reply begins: the same question may have got several. */
+function replyOf({ output }: IVersion): string {
+  const data = output.data as Partial<Record<string, unknown>> | undefined;
+  return String(data?.['text/plain'] ?? '').slice(0, 80);
 }

@@ -1,4 +1,4 @@
-import { Notification, VDomModel } from '@jupyterlab/apputils';
+import { Dialog, Notification, showDialog, VDomModel } from '@jupyterlab/apputils';
 import { ICodeCellModel } from '@jupyterlab/cells';
 import { IOutput } from '@jupyterlab/nbformat';
 import { NotebookPanel } from '@jupyterlab/notebook';
@@ -6,8 +6,9 @@ import { JSONObject } from '@lumino/coreutils';
 import { Conversation } from './conversation';
 import { Conversations } from './conversations';
 import { runStale } from './commands';
+import { describe } from './describe';
 import { isStale } from './freshness';
-import { IKernelState, ITurn, IVersion, KernelState } from './kernelstate';
+import { AGAIN, IKernelState, ITurn, IVersion, KernelState } from './kernelstate';
 
 /** What the panel shows of the notebook in front, kept up to date while it can be seen. */
 export class PanelModel extends VDomModel {
@@ -71,7 +72,20 @@ export class PanelModel extends VDomModel {
     if (this._isLate) {
       this._isLate = false;
       void this.refresh();
+    } else if (this.state?.busy) {
+      this._later(AGAIN); // nothing tells when the cell that runs is done
     }
+  }
+
+  /** What the kernel does, in a few words. */
+  get doing(): string {
+    for (const [id, state] of this.conversation?.states ?? []) {
+      if (state.kind === 'running') {
+        const number = (this.conversation?.cells() ?? []).findIndex(cell => cell.id === id) + 1;
+        return `Cell ${number}: ${describe(state).figures}`;
+      }
+    }
+    return this.state?.busy ? 'running a cell' : 'idle';
   }
 
   /** How many cells are stale from one on; -1 if it is not in the notebook. */
@@ -105,8 +119,15 @@ export class PanelModel extends VDomModel {
     }
   }
 
-  async forget(turn: ITurn): Promise<void> {
-    await this._tell({ type: 'forget', turn: turn.turn });
+  async forget(turn: ITurn, name: string): Promise<void> {
+    const answer = await showDialog({
+      title: `Forget ${name}?`,
+      body: 'Its reply and its state are dropped for good. The notebook itself is not changed.',
+      buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: 'Forget' })]
+    });
+    if (answer.button.accept) {
+      await this._tell({ type: 'forget', turn: turn.turn });
+    }
   }
 
   async pin(turn: ITurn): Promise<void> {
@@ -140,20 +161,29 @@ export class PanelModel extends VDomModel {
   }
 
   private async _tell(request: JSONObject): Promise<JSONObject | null> {
+    const later = () =>
+      Notification.info('The kernel is busy; this will be done after the running cell.', {
+        autoClose: 5000
+      });
     try {
-      const answer = (await this._kernel?.ask(request)) ?? null;
-      if (answer?.type === 'later') {
-        Notification.info('The kernel is busy; it will do this after the running cell.', {
-          autoClose: 5000
-        });
+      if (this._kernel === null) {
+        return null;
       }
-      void this.refresh();
+      if (request.type === 'versions' || request.type === 'restore') {
+        return await this._kernel.askUntilAnswered(request, later);
+      }
+      const answer = await this._kernel.ask(request);
+      if (answer?.type === 'later') {
+        later();
+      }
       return answer;
     } catch (error) {
       Notification.error(error instanceof Error ? error.message : String(error), {
         autoClose: false
       });
       return null;
+    } finally {
+      void this.refresh();
     }
   }
 
@@ -181,10 +211,14 @@ export class PanelModel extends VDomModel {
 
   /** The kernel is asked at most twice a second. */
   private _onChanged(): void {
+    this._later(500);
+  }
+
+  private _later(milliseconds: number): void {
     this._timer ??= window.setTimeout(() => {
       this._timer = undefined;
       void this.refresh();
-    }, 500);
+    }, milliseconds);
   }
 
   private _panel: NotebookPanel | null = null;

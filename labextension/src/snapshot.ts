@@ -61,7 +61,8 @@ export function snapshot(
     .map(cell => ({
       id: cell.id,
       source: cell.source,
-      turn: cell.usages.at(-1)?.turn ?? null,
+      // What was interrupted is no turn that anybody can go on from.
+      turn: cell.usages.findLast(usage => usage.generated.stop !== 'interrupt')?.turn ?? null,
       ...parcel.pack(wanted.get(cell.id), mine)
     }));
   return {

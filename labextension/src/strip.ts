@@ -3,10 +3,10 @@ import { Widget } from '@lumino/widgets';
 import { Conversation } from './conversation';
 import { describe } from './describe';
 import { references, withoutReference } from './source';
-import { ICellState, Kind } from './tokens';
+import { IAttachment, ICellFacts, ICellState, Kind } from './tokens';
 
-/** States that nobody needs to be told about while they pass. */
-const SILENT: ReadonlySet<Kind> = new Set(['new', 'waiting', 'running']);
+/** States of a run that is not over. Only its end is spoken: typing changes the state of many cells. */
+const PASSING: ReadonlySet<Kind | undefined> = new Set(['waiting', 'running'] as const);
 
 /**
  * The line under the editor of a cell that asks: how it stands, and its images.
@@ -63,8 +63,9 @@ export class Strip extends Widget {
     this._details.textContent = sentences;
     const kind = this._kind;
     this._kind = state.kind;
-    if (kind !== undefined && kind !== state.kind) {
-      this._spoken.textContent = SILENT.has(state.kind) ? '' : `Cell ${word}.`;
+    if (kind !== state.kind) {
+      const ended = PASSING.has(kind) && !PASSING.has(state.kind);
+      this._spoken.textContent = ended ? `Cell ${word}.` : '';
     }
   }
 
@@ -74,30 +75,39 @@ export class Strip extends Widget {
   }
 
   private _drawImages(): void {
-    const { attachments, source } = this._conversation.facts(this.cell.model);
+    const facts = this._conversation.facts(this.cell.model);
+    if (facts === this._facts) {
+      return;
+    }
+    this._facts = facts;
+    const { attachments, source } = facts;
     const images = references(source).flatMap(name => {
       const image = attachments.get(name);
-      return image === undefined ? [] : [{ name, url: `data:${image.mime};base64,${image.data}` }];
+      return image === undefined ? [] : [{ name, image }];
     });
-    const drawn = [...this._images.querySelectorAll('img')];
+    // The addresses of the drawn images are not compared: they hold all bytes of the files.
     const same =
-      drawn.length === images.length &&
-      images.every(
-        ({ name, url }, index) => drawn[index]!.alt === name && drawn[index]!.src === url
-      );
+      images.length === this._drawn.length &&
+      images.every(({ name, image }, index) => {
+        const drawn = this._drawn[index]!;
+        return drawn.name === name && drawn.image.data === image.data;
+      });
     if (!same) {
-      this._images.replaceChildren(...images.map(({ name, url }) => this._thumbnail(name, url)));
+      this._drawn = images;
+      this._images.replaceChildren(
+        ...images.map(({ name, image }) => this._thumbnail(name, image))
+      );
     }
     this._images.hidden = images.length === 0;
   }
 
-  private _thumbnail(name: string, url: string): HTMLElement {
+  private _thumbnail(name: string, { mime, data }: IAttachment): HTMLElement {
     const item = document.createElement('li');
     const image = element('img', 'llm-Image', item);
     image.alt = name;
     image.title = name;
     image.decoding = 'async';
-    image.src = url;
+    image.src = `data:${mime};base64,${data}`;
     const remove = element('button', 'llm-Remove', item);
     remove.type = 'button';
     remove.textContent = '×';
@@ -120,6 +130,8 @@ export class Strip extends Widget {
   private _details: HTMLElement;
   private _images: HTMLElement;
   private _spoken: HTMLElement;
+  private _facts: ICellFacts | undefined;
+  private _drawn: { name: string; image: IAttachment }[] = [];
   private _seen = '';
   private _kind: Kind | undefined;
 }

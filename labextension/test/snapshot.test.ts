@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { encodeBase64, ImageDigests } from '../src/digest';
 import { MESSAGE_LIMIT, snapshot } from '../src/snapshot';
 import { ICellFacts } from '../src/tokens';
-import { asked, cell } from './facts';
+import { asked, cell, usage } from './facts';
 
 const none = () => false;
 const image = (bytes: Uint8Array) => ({ mime: 'image/png', data: encodeBase64(bytes) });
@@ -29,6 +29,15 @@ describe('a snapshot', () => {
         { id: 'l', source: '%llm hi', turn: null }
       ]
     });
+  });
+
+  it('names no turn of a cell that was interrupted', () => {
+    const stopped = usage('t', null, '%%llm\na', {
+      generated: { tokens: 1, ms: 1, stop: 'interrupt' }
+    });
+    const cells = [cell('a', '%%llm\na', { usages: [stopped] }), ...asked('b')];
+    const turns = (take(cells, 'b')!.message.cells as any[]).map(({ turn }) => turn);
+    expect(turns).toEqual([null, 'turn-b']);
   });
 
   it('carries the bytes of the images that the running cell refers to, once', () => {

@@ -15,11 +15,21 @@ from playwright.sync_api import Locator, Page
 from tests.browser.server import Server
 from tests.toys import Toy
 
-LIMIT = 180_000
+LIMIT = 90_000
 """Milliseconds anything on a page may take; the machine may be busy with other things."""
+
+START = 180_000
+"""The same for loading JupyterLab."""
+
+POLLING = 100
+"""Milliseconds between two looks at a condition; a look in every frame keeps the page busy."""
 
 WATCH = """
 window.sent = [];
+window.sockets = [];
+window.WebSocket = class extends WebSocket {
+  constructor(...given) { super(...given); window.sockets.push(this); }
+};
 const send = WebSocket.prototype.send;
 WebSocket.prototype.send = function (data) {
   // The v1 protocol of kernel messages: offsets, then channel, header, parent, metadata, content.
@@ -43,92 +53,163 @@ WebSocket.prototype.send = function (data) {
 """
 
 
-class Lab:
-    """One page with one notebook.
+class Desk:
+    """A browser's page with JupyterLab in it; notebooks are opened and closed on it.
+
+    Loading JupyterLab takes ten seconds and more, opening a notebook one or two.
 
     Parameters
     ----------
     browser
         A Playwright browser; the page gets a context of its own.
     server
-        Where the notebook is.
-    cells
-        Sources; those that begin with `# ` and a space are markdown.
+        Where the notebooks are.
+    options
+        Of the context.
     """
 
-    def __init__(
-        self,
-        browser: Any,
-        server: Server,
-        name: str,
-        cells: list[str],
-        app: str = "lab",
-        **page: Any,
-    ) -> None:
+    def __init__(self, browser: Any, server: Server, **options: Any) -> None:
         self.server = server
-        # What another test asked must not be replayed; the kernels that used it are gone.
-        shutil.rmtree(server.store, ignore_errors=True)
-        self.path = server.notebooks / f"{name}.ipynb"
-        self.app = app
-        book = nbformat.v4.new_notebook(metadata=KERNEL)
-        book.cells = [
-            nbformat.v4.new_markdown_cell(source)
-            if source.startswith("# ")
-            else nbformat.v4.new_code_cell(source)
-            for source in cells
-        ]
-        nbformat.write(book, self.path)
-        self.context = browser.new_context(viewport={"width": 1200, "height": 900}, **page)
+        self.context = browser.new_context(
+            viewport={"width": 1200, "height": 900}, reduced_motion="reduce", **options
+        )
         self.context.set_default_timeout(LIMIT)
+        self.context.set_default_navigation_timeout(START)
         self.context.add_init_script(WATCH)
         self.page: Page = self.context.new_page()
         self.console: list[str] = []
         self.page.on("console", self._on_console)
-        self.page.on("pageerror", lambda error: self.console.append(str(error)))
-        self.open()
+        self.page.on("pageerror", self._on_error)
+        # Whether JupyterLab is there, into which another notebook can be opened.
+        self._is_loaded = False
 
     def _on_console(self, message: Any) -> None:
         if message.type == "error" and "llmagic" in message.text:
             self.console.append(message.text)
 
-    def open(self) -> None:
-        """Load the page; the notebook's kernel is started if there is none."""
-        where = "lab/tree" if self.app == "lab" else "notebooks"
-        reset = "reset&" if self.app == "lab" else ""
-        self.page.goto(
-            self.server.url(f"{where}/{self.path.name}?{reset}token={self.server.token}")
-        )
-        self.page.wait_for_selector(".jp-Notebook .jp-Cell")
-        self.wait(
-            "panel.sessionContext.isReady && "
-            "panel.sessionContext.session?.kernel?.status === 'idle'"
-        )
+    def _on_error(self, error: Any) -> None:
+        """What nobody caught; Notebook 7 has such errors of its own at every start."""
+        text = f"{error}\n{getattr(error, 'stack', '') or ''}"
+        if self._is_loaded or "llmagic" in text:
+            self.console.append(text)
+
+    def open(self, name: str) -> None:
+        """Open a notebook, without loading the page again if there is one."""
+        if self._is_loaded:
+            # What the command gives is a widget, which cannot leave the page.
+            script = "async path => { await window.jupyterapp.commands.execute('docmanager:open', "
+            self.page.evaluate(script + "{ path }); }", name)
+        else:
+            self.load(f"lab/tree/{name}?reset&")
+
+    def load(self, address: str) -> None:
+        """Load the page."""
+        self._is_loaded = address.startswith("lab")
+        self.page.goto(self.server.url(f"{address}token={self.server.token}"))
+
+    def clear(self) -> None:
+        """Leave the desk as it was found."""
+        if self._is_loaded:
+            self.page.evaluate(CLEAR)
+        self.console.clear()
 
     def close(self) -> None:
-        """Leave the page, and end its kernel."""
-        assert self.console == []
         self.context.close()
-        for session in self.server.api("sessions"):
-            if session["path"].endswith(self.path.name):
-                self.server.api(f"sessions/{session['id']}", "DELETE")
+
+
+class Lab:
+    """One notebook on a desk.
+
+    Parameters
+    ----------
+    desk
+        Where it is opened.
+    name
+        Of the file, without its suffix.
+    cells
+        Sources; those that begin with `# ` are markdown. None: the file is there.
+    app
+        "lab", or "notebook" for Notebook 7.
+    """
+
+    def __init__(self, desk: Desk, name: str, cells: list[str] | None, app: str = "lab") -> None:
+        self.desk, self.server, self.context, self.page = (
+            desk,
+            desk.server,
+            desk.context,
+            desk.page,
+        )
+        self.path = self.server.notebooks / f"{name}.ipynb"
+        self.app = app
+        if cells is not None:
+            # What another test asked must not be replayed; the kernels that used it are gone.
+            shutil.rmtree(self.server.store, ignore_errors=True)
+            book = nbformat.v4.new_notebook(metadata=KERNEL)
+            book.cells = [
+                nbformat.v4.new_markdown_cell(source)
+                if source.startswith("# ")
+                else nbformat.v4.new_code_cell(source)
+                for source in cells
+            ]
+            nbformat.write(book, self.path)
+        if app == "lab":
+            self.desk.open(self.path.name)
+        else:
+            self.desk.load(f"notebooks/{self.path.name}?")
+        self._ready()
+
+    def reload(self) -> None:
+        """Load the page anew; the notebook's kernel is started if there is none."""
+        where = "lab/tree" if self.app == "lab" else "notebooks"
+        self.desk.load(f"{where}/{self.path.name}?{'reset&' * (self.app == 'lab')}")
+        self._ready()
+
+    def _ready(self) -> None:
+        """Wait until the notebook can be used, and the extension follows it."""
+        self.page.wait_for_function(
+            f"() => {{ {PRELUDE} const session = panel?.sessionContext; "
+            "const kernel = session?.session?.kernel;"
+            "return session?.isReady && kernel?.status === 'idle' && cells.length > 0"
+            " && Object.hasOwn(kernel, 'requestExecute')"
+            " && panel.content.widgets.every(cell => cell.isAttached || cells.length > 20)"
+            " && app.commands.isEnabled('notebook:run-all-cells'); }",
+            timeout=START,
+            polling=POLLING,
+        )
+        self.page.evaluate("() => { window.sent.length = 0; }")
+
+    def close(self) -> list[str]:
+        """End the kernel and close the notebook, without saving it; gives errors of the page."""
+        console = [*self.desk.console]
+        self.js("await panel.sessionContext.shutdown(); panel.dispose();")
+        self.desk.clear()
+        return console
 
     # --- scripts in the page -----------------------------------------------------------------
 
     def js(self, script: str, argument: Any = None) -> Any:
-        """Run the body of a function in the page; `panel`, `cells` and `app` are there."""
-        body = f"async argument => {{ {PRELUDE} {script} }}"
+        """Run the body of a function in the page; `panel`, `cells` and `app` are there.
+
+        When it is done everything it changed is drawn.
+        """
+        body = f"""async argument => {{
+          {PRELUDE}
+          const late = new Promise((_, fail) => setTimeout(
+            () => fail(new Error('not done after {LIMIT} ms')), {LIMIT}));
+          const done = await Promise.race([(async () => {{ {script} }})(), late]);
+          for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
+          return done;
+        }}"""
         return self.page.evaluate(body, argument)
 
     def wait(self, condition: str) -> None:
         """Wait until an expression on `panel` and `cells` is true."""
-        self.page.wait_for_function(f"() => {{ {PRELUDE} return panel && ({condition}); }}")
+        script = f"() => {{ {PRELUDE} return panel && ({condition}); }}"
+        self.page.wait_for_function(script, polling=POLLING)
 
     def command(self, name: str, **arguments: Any) -> None:
-        """Run one of JupyterLab's commands."""
-        self.page.evaluate(
-            "async ([name, args]) => { await window.jupyterapp.commands.execute(name, args); }",
-            [name, arguments],
-        )
+        """Run one of JupyterLab's commands to its end."""
+        self.js("await app.commands.execute(...argument);", [name, arguments])
 
     # --- cells -------------------------------------------------------------------------------
 
@@ -150,7 +231,7 @@ class Lab:
             (nodes[i]?.querySelector('.llm-Strip')?.dataset.llmagic ?? null) === kind);
         }"""
         try:
-            self.page.wait_for_function(script, arg=list(kinds), timeout=LIMIT)
+            self.page.wait_for_function(script, arg=list(kinds), polling=POLLING)
         except Exception:
             shown = [self.kind(i) if self.strip(i).count() else None for i in range(len(kinds))]
             self.shot("unexpected")
@@ -174,17 +255,27 @@ class Lab:
     def source(self, index: int) -> str:
         return str(self.js("return cells[argument].sharedModel.getSource();", index))
 
+    def write(self, index: int, source: str) -> None:
+        """Replace a cell's text."""
+        self.js("cells[argument[0]].sharedModel.setSource(argument[1]);", [index, source])
+
+    def select(self, index: int) -> None:
+        """Make a cell the active one."""
+        self.js("panel.content.activeCellIndex = argument; panel.content.deselectAll();", index)
+
+    def start(self, index: int) -> None:
+        """Run a cell, and do not wait for it."""
+        self.select(index)
+        self.js("void app.commands.execute('notebook:run-cell');")
+
     def run(self, index: int) -> dict[str, Any]:
         """Run a cell to its end; gives the metadata of its reply, {} if there is none."""
-        self.js(
-            """panel.content.activeCellIndex = argument;
-            panel.content.deselectAll();
-            await app.commands.execute('notebook:run-cell');""",
-            index,
-        )
+        self.select(index)
+        self.command("notebook:run-cell")
         return self.usage(index)
 
     def run_all(self) -> None:
+        """Run all cells to their ends."""
         self.command("notebook:run-all-cells")
 
     def usage(self, index: int) -> dict[str, Any]:
@@ -221,6 +312,17 @@ class Lab:
             PASTE, [name, base64.b64encode(data).decode(), mime]
         )
 
+    def drag(self, source: Locator, target: Locator) -> None:
+        """Drag something of JupyterLab's own, which listens to the pointer."""
+        source.hover()
+        self.page.mouse.down()
+        box = target.bounding_box()
+        assert box is not None
+        at = (box["x"] + 8, box["y"] + box["height"] / 2)
+        self.page.mouse.move(at[0] - 30, at[1], steps=4)
+        self.page.mouse.move(*at, steps=4)
+        self.page.mouse.up()
+
     def shot(self, name: str) -> None:
         """Keep a picture of the page."""
         folder = Path(__file__).parent / "screenshots"
@@ -248,6 +350,13 @@ const app = window.jupyterapp;
 const panel = app && [...app.shell.widgets('main')].find(w => w.content?.widgets && w.context);
 const cells = panel?.content?.model ? [...panel.content.model.cells] : [];
 """
+
+CLEAR = """async () => {
+  const app = window.jupyterapp;
+  for (const widget of [...app.shell.widgets('main')]) if (widget.context) widget.dispose();
+  app.shell.collapseRight();
+  await app.commands.execute('apputils:dismiss-notification', {}); // all of them
+}"""
 
 PASTE = """(node, [name, data, mime]) => {
   const transfer = new DataTransfer();

@@ -35,6 +35,10 @@ class Server:
         extensions = folder / "data" / "labextensions"
         for each in (self.notebooks, extensions):
             each.mkdir(parents=True)
+        # Its question would lie over the panel.
+        news = folder / "settings" / "@jupyterlab" / "apputils-extension"
+        news.mkdir(parents=True)
+        (news / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
         (extensions / "llmagic").symlink_to(BUILT, target_is_directory=True)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.browser.lab import Open, ask, load
+from tests.browser.test_badge import SLOW
 from tests.toys import Toy
 
 
@@ -14,13 +15,14 @@ def test_turns_versions_and_stale_cells(lab: Open, toy_llama: Toy) -> None:
     page.command("llmagic:show-panel")
     panel = page.page.get_by_role("region", name="Turns of this conversation")
     panel.get_by_text("llmagic toy llama").wait_for()
-    assert panel.locator(".llm-Turn").count() == 2
+    turns = panel.locator(".llm-Turn")
+    assert turns.count() == 2
     assert panel.get_by_text("Memory", exact=True).count() == 1
 
     panel.locator(".llm-Turn-go").first.click()
     assert page.js("return panel.content.activeCellIndex;") == 1
 
-    page.js("cells[1].sharedModel.setSource(argument);", ask("one, in other words"))
+    page.write(1, ask("one, in other words"))
     page.run(1)
     panel.get_by_role("button", name="Run 1 stale cell").first.click()
     page.expect(None, "fresh", "fresh")
@@ -34,5 +36,32 @@ def test_turns_versions_and_stale_cells(lab: Open, toy_llama: Toy) -> None:
     page.shot("versions")
     versions.first.click()
     page.wait("cells[1].sharedModel.getSource().endsWith('one')")
-    assert page.usage(1)["turn"] == first["turn"]
     page.expect(None, "fresh", "outdated")
+    assert page.usage(1)["turn"] == first["turn"]
+
+    # Pin what is shown, forget a branch.
+    row.get_by_role("button", name="Pin").click()
+    row.get_by_role("button", name="Pin", pressed=True).wait_for()
+    row.get_by_text("pinned").wait_for()
+    count = turns.count()
+    other = panel.locator(".llm-Turn:not([data-current='true'])").first
+    other.get_by_role("button", name="Forget").click()
+    page.page.locator(".jp-Dialog .jp-mod-accept").click()
+    page.wait(f"document.querySelectorAll('.llm-Turn').length < {count}")
+
+    # While a cell runs the panel says so, and asks again when it is done.
+    page.write(0, SLOW)
+    page.run(0)
+    page.write(2, "%%llm --max-tokens 100\nTell me more.")
+    page.start(2)
+    panel.get_by_text("per second").wait_for()
+    row.get_by_role("button", name="Versions").click()
+    page.page.get_by_text("The kernel is busy").first.wait_for()
+    page.command("notebook:interrupt-kernel")
+    versions.first.wait_for()
+    panel.get_by_text("idle").wait_for()
+
+    page.command("apputils:change-theme", theme="JupyterLab Dark")
+    page.wait("document.body.dataset.jpThemeLight === 'false'")
+    page.shot("dark")
+    page.command("apputils:change-theme", theme="JupyterLab Light")

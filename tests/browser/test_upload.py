@@ -167,7 +167,7 @@ def test_reload_and_restart(gallery: Gallery) -> None:
     assert len(text) < 20_000
     assert "image/png" not in text
     assert "image/jpeg" not in text
-    lab.open()
+    lab.reload()
     gallery.expect(["a.png", "b.png"], "encoded")
     gallery.press("Move b.png left")
     gallery.expect(["b.png", "a.png"])
