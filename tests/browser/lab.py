@@ -219,6 +219,10 @@ class Lab:
     def strip(self, index: int) -> Locator:
         return self.cell(index).locator(".llm-Strip")
 
+    def height(self, index: int) -> float:
+        """Pixels that a cell's badge takes."""
+        return float(self.strip(index).evaluate("node => node.getBoundingClientRect().height"))
+
     def kind(self, index: int) -> str | None:
         """The state that a cell's badge shows."""
         return self.strip(index).get_attribute("data-llmagic")
