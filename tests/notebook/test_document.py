@@ -21,12 +21,27 @@ from tests.notebook.kernel import Kernel, Outcome
 from tests.toys import Toy
 
 
-@pytest.fixture
-def cold(tmp_path: Path, llama: Toy) -> Iterator[Cold]:
-    kernel = Kernel(tmp_path)
+def started(folder: Path, toy: Toy) -> Kernel:
+    kernel = Kernel(folder)
     kernel.run("%config LLMagic.store = ''")
-    kernel.load(llama.model)
+    kernel.load(toy.model)
+    return kernel
+
+
+# Kernels are shared: every test has notebooks of its own.
+
+
+@pytest.fixture(scope="module")
+def cold(tmp_path_factory: pytest.TempPathFactory, llama: Toy) -> Iterator[Cold]:
+    kernel = started(tmp_path_factory.mktemp("cold"), llama)
     yield Cold(kernel)
+    kernel.stop()
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory, llama: Toy) -> Iterator[Kernel]:
+    kernel = started(tmp_path_factory.mktemp("warm"), llama)
+    yield kernel
     kernel.stop()
 
 
@@ -43,18 +58,59 @@ class Cold:
         return [(o.usage["turn"], o.usage["prompt"]) for o in copy.run_all(self.kernel)]
 
 
+class Floor:
+    """What a cell must evaluate at the least, from what a kernel was asked before."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        ask = "get_ipython().magics_manager.registry['LLMagic'].session.ask"
+        cost = f"{ask}('x', after=None, max_tokens=1).usage['evaluated']['tokens']"
+        # The tokens that open a reply: all that asking the same again evaluates.
+        self._opening = int(kernel.value(f"[{cost} for _ in 'ab'][1]"))
+        self._asked: set[tuple[tuple[str, ...], str]] = set()
+        self._ended: set[tuple[str, ...]] = set()
+        self._turns: dict[str, tuple[str, int, int]] = {}
+
+    def check(self, above: tuple[str, ...], source: str, usage: dict[str, Any]) -> None:
+        """`above` are the turns that a cell saw; a turn may stand where it was not drawn."""
+        known = start = 0
+        for index, turn in enumerate(above):
+            asked, question, whole = self._turns[turn]
+            if (above[:index], asked) in self._asked:
+                known = start + question + self._opening  # attention can be cut there
+            if above[: index + 1] in self._ended:
+                known = start + whole
+            self._asked.add((above[:index], asked))
+            self._ended.add(above[: index + 1])
+            start += whole
+        prompt, drawn = usage["prompt"]["tokens"], usage["generated"]["tokens"]
+        question = prompt - self._opening
+        if (above, source) in self._asked:
+            known = question
+        assert usage["evaluated"]["tokens"] == prompt - known
+        assert usage["restored"]["tokens"] == known
+        self._asked.add((above, source))
+        self._ended.add((*above, usage["turn"]))
+        self._turns[usage["turn"]] = source, question - start, prompt + drawn - start
+
+
+@pytest.fixture(scope="module")
+def floor(warm: Kernel) -> Floor:
+    return Floor(warm)
+
+
 class Desk:
     """A notebook at work in a kernel."""
 
-    def __init__(self, kernel: Kernel, book: Book, cold: Cold) -> None:
-        self.kernel, self.book, self.cold = kernel, book, cold
+    def __init__(self, kernel: Kernel, book: Book, cold: Cold, floor: Floor) -> None:
+        self.kernel, self.book, self.cold, self.floor = kernel, book, cold, floor
         self.shown: dict[str, Outcome] = {}
+        self.sources: dict[str, str] = {}
 
     def run(self, name: str) -> Outcome:
         outcome = self.shown[name] = self.book.run(self.kernel, name)
-        usage = outcome.usage
-        total = usage["restored"]["tokens"] + usage["evaluated"]["tokens"]
-        assert usage["prompt"]["tokens"] == total
+        cells = self.book.cells[: self.book.cells.index(self.book[name])]
+        above = tuple(cell.turn for cell in cells if cell.turn is not None)
+        self.floor.check(above, self.book[name].source, outcome.usage)
         return outcome
 
     def run_what_needs_it(self) -> list[str]:
@@ -69,17 +125,8 @@ class Desk:
                 outcome = self.run(cell.id)
                 assert outcome.usage["stale"] == []
                 assert outcome.stderr == ""
-                if index:
-                    self.at_the_floor(outcome, self.shown[self.book.cells[index - 1].id])
                 ran.append(cell.id)
         return ran
-
-    sources: dict[str, str]
-
-    def at_the_floor(self, outcome: Outcome, above: Outcome) -> None:
-        """Nothing of what stands above is evaluated again."""
-        known = above.usage["prompt"]["tokens"] + above.usage["generated"]["tokens"]
-        assert outcome.usage["restored"]["tokens"] >= known
 
     def check(self) -> None:
         """Every cell shows what a cold kernel gives for this document."""
@@ -92,11 +139,9 @@ def question(name: str) -> str:
 
 
 @pytest.fixture
-def desk(kernel: Kernel, llama: Toy, cold: Cold) -> Desk:
-    kernel.load(llama.model)
-    desk = Desk(kernel, Book({name: question(name) for name in "abcde"}), cold)
-    desk.sources = {}
-    return desk
+def desk(warm: Kernel, cold: Cold, floor: Floor, request: pytest.FixtureRequest) -> Desk:
+    path = f"{request.node.name}.ipynb"
+    return Desk(warm, Book({name: question(name) for name in "abcde"}, path), cold, floor)
 
 
 def test_insert_delete_move_edit_and_undo(desk: Desk) -> None:
@@ -144,8 +189,6 @@ def test_out_of_order_and_run_all_twice(desk: Desk) -> None:
     for one, two in zip(first, second, strict=True):
         assert one.usage["turn"] == two.usage["turn"]
         assert one.shown == two.shown
-        floor = one.usage["evaluated"]["tokens"]
-        assert two.usage["evaluated"]["tokens"] == floor < 20, "the generation prompt"
     desk.check()
 
 
@@ -170,8 +213,8 @@ def test_split_merge_copy_and_the_same_cell_twice_in_a_row(desk: Desk) -> None:
 
 
 def test_two_notebooks_on_one_kernel(desk: Desk) -> None:
-    other = Desk(desk.kernel, Book({n: question(n) for n in "abc"}, "other.ipynb"), desk.cold)
-    other.sources = {}
+    book = Book({name: question(name) for name in "abc"}, "other.ipynb")
+    other = Desk(desk.kernel, book, desk.cold, desk.floor)
     for name in "abc":
         desk.run(name)
         other.run(name)
@@ -207,10 +250,10 @@ def test_random_edits(desk: Desk) -> None:
         desk.check()
 
 
-def test_300_cells(kernel: Kernel, llama: Toy) -> None:
-    kernel.load(llama.model)
+def test_300_cells(warm: Kernel) -> None:
+    kernel = warm
     names = [f"c{number}" for number in range(300)]
-    book = Book({name: f"%%llm --max-tokens 1\n{name}?" for name in names})
+    book = Book({name: f"%%llm --max-tokens 1\n{name}?" for name in names}, "300.ipynb")
     above: Outcome | None = None
     for name in names:
         outcome = book.run(kernel, name)
@@ -268,20 +311,24 @@ _MESSAGE = (
 )
 
 
-@pytest.fixture(scope="module")
-def fuzzed(tmp_path_factory: pytest.TempPathFactory, llama: Toy) -> Iterator[Kernel]:
-    kernel = Kernel(tmp_path_factory.mktemp("fuzzed"))
-    kernel.load(llama.model)
-    yield kernel
-    kernel.stop()
+_fixture = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(_fixture, max_examples=20)
 @given(sent=_MESSAGE)
-def test_whatever_is_sent_the_cell_runs(fuzzed: Kernel, sent: Any) -> None:
-    outcome = fuzzed.ask("One?", "a", "--max-tokens 1", metadata={"llmagic": sent})
+def test_whatever_is_sent_the_cell_runs(warm: Kernel, sent: Any) -> None:
+    the_cell_runs(warm, sent)
+
+
+@pytest.mark.slow
+@settings(_fixture, max_examples=1000)
+@given(sent=_MESSAGE)
+def test_whatever_is_sent_the_cell_runs_many_times(warm: Kernel, sent: Any) -> None:
+    the_cell_runs(warm, sent)
+
+
+def the_cell_runs(kernel: Kernel, sent: Any) -> None:
+    outcome = kernel.ask("One?", "a", "--max-tokens 1", metadata={"llmagic": sent})
     assert outcome.error is None, outcome.message
     assert outcome.usage["prompt"]["tokens"] > 0
     lines = outcome.stderr.splitlines()
@@ -289,13 +336,13 @@ def test_whatever_is_sent_the_cell_runs(fuzzed: Kernel, sent: Any) -> None:
     assert all(line.startswith("llmagic: ") for line in lines), lines
 
 
-def test_nonsense_that_goes_round_in_circles(fuzzed: Kernel) -> None:
+def test_nonsense_that_goes_round_in_circles(warm: Kernel) -> None:
     """A cell's output may show any turn: its own, that of a cell below, the same as another's."""
     cells = [{"id": n, "source": f"%%llm\n{n}?", "turn": "0" * 32} for n in "abc"]
-    first = fuzzed.ask("b?", "b", metadata={"llmagic": message(cells)})
+    first = warm.ask("b?", "b", metadata={"llmagic": message(cells)})
     for cell in cells:
         cell["turn"] = first.usage["turn"]
-    again = fuzzed.ask("b?", "b", metadata={"llmagic": message(cells[::-1])})
+    again = warm.ask("b?", "b", metadata={"llmagic": message(cells[::-1])})
     assert again.error is None
     assert again.usage["prompt"]["tokens"] > 0
 
@@ -314,23 +361,23 @@ HOSTILE = (
 )
 
 
-def test_text_of_every_kind_is_data(fuzzed: Kernel) -> None:
-    fuzzed.run("value = " + repr(HOSTILE + "{1/0} {value} {exec('hit = 1')} ![](none.png)"))
-    outcome = fuzzed.ask("{value}", "hostile")
+def test_text_of_every_kind_is_data(warm: Kernel) -> None:
+    warm.run("value = " + repr(HOSTILE + "{1/0} {value} {exec('hit = 1')} ![](none.png)"))
+    outcome = warm.ask("{value}", "hostile")
     assert outcome.error is None, outcome.message
     turn = "get_ipython().magics_manager.registry['LLMagic'].conversation.latest"
-    assert fuzzed.value(f"len({turn}.parts), {turn}.parts[0].text == value") == "(1, True)"
-    assert fuzzed.value("'hit' in globals()") == "False"
-    plain = fuzzed.ask(HOSTILE, "hostile", "--no-interpolate")
+    assert warm.value(f"len({turn}.parts), {turn}.parts[0].text == value") == "(1, True)"
+    assert warm.value("'hit' in globals()") == "False"
+    plain = warm.ask(HOSTILE, "hostile", "--no-interpolate")
     assert plain.error is None, plain.message
 
 
-def test_a_megabyte_is_too_long_and_says_what_is_long(fuzzed: Kernel) -> None:
-    before = fuzzed.ask("Hello?", "small", "-t 0")
-    fuzzed.run("value = '{x} \\u05e9 ' * 160_000")
+def test_a_megabyte_is_too_long_and_says_what_is_long(warm: Kernel) -> None:
+    before = warm.ask("Hello?", "small", "-t 0")
+    warm.run("value = '{x} \\u05e9 ' * 160_000")
     for text in ("{value}", HOSTILE * 3000):
-        outcome = fuzzed.ask(text, "big")
+        outcome = warm.ask(text, "big")
         assert outcome.error == "ContextFullError"
         assert "the question" in outcome.message
         assert len(outcome.message) < 600
-    assert fuzzed.ask("Hello?", "small", "-t 0").text == before.text
+    assert warm.ask("Hello?", "small", "-t 0").text == before.text
