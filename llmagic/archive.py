@@ -53,8 +53,8 @@ class Archive:
         self._sources: dict[str, set[bytes]] = {}
         self._turns: OrderedDict[str, Turn] = OrderedDict()
 
-    def put(self, before: Sequence, turn: Turn) -> None:
-        """Keep a turn whose reply is complete."""
+    def put(self, before: Sequence, turn: Turn, source: str | None = None) -> None:
+        """Keep a turn whose reply is complete; `source` is that of the cell that gave it."""
         key = asked_key(before, turn.sampling, self._fingerprint)
         self._answers[key] = Answer(turn.reply, turn.text, turn.stop, turn.thought, turn.rounds)
         self._turns[turn.id] = turn
@@ -66,10 +66,9 @@ class Archive:
         for part in turn.parts:
             if isinstance(part, ImagePart):
                 self._put_picture(part.picture)
-        document = _to_json(turn)
-        name = self._name(turn.id)
-        self._put(Kind.TURN, name, document)
-        self._put(Kind.ASKED, key, {"version": VERSION, "turn": turn.id})
+        document = _to_json(turn) | ({} if source is None else {"source": source})
+        self.write(Kind.TURN, self.key(turn.id), document)
+        self.write(Kind.ASKED, key, {"version": VERSION, "turn": turn.id})
 
     def answer(self, before: Sequence, sampling: Sampling) -> tuple[Answer, str] | None:
         """The reply given to this very question before, and the tier it was found in."""
@@ -77,8 +76,8 @@ class Archive:
         known = self._answers.get(key)
         if known is not None:
             return known, "memory"
-        asked = self._get(Kind.ASKED, key)
-        document = self._get(Kind.TURN, self._name(str(asked.get("turn")))) if asked else None
+        asked = self.read(Kind.ASKED, key)
+        document = self.read(Kind.TURN, self.key(str(asked.get("turn")))) if asked else None
         if document is None:
             return None
         try:
@@ -95,14 +94,14 @@ class Archive:
         self._sources.pop(turn.id, None)
         if self._store is not None:
             self._store.flush(5.0)
-            self._store.remove(Kind.TURN, self._name(turn.id))
+            self._store.remove(Kind.TURN, self.key(turn.id))
 
     def touch(self, last: Turn) -> None:
         """Mark a conversation's turns and images as used: what is in use is not evicted."""
         if self._store is None:
             return
         for turn in last.path():
-            self._store.touch(Kind.TURN, self._name(turn.id))
+            self._store.touch(Kind.TURN, self.key(turn.id))
             for source in self._sources.get(turn.id, ()):
                 self._store.touch(Kind.ASKED, self._source_name(turn.id, source))
             for part in turn.parts:
@@ -114,8 +113,7 @@ class Archive:
         digest = _source_digest(source)
         self._sources.setdefault(turn.id, set()).add(digest)
         name = self._source_name(turn.id, digest)
-        if self._store is not None:
-            self._put(Kind.ASKED, name, {"version": VERSION, "turn": turn.id, "source": True})
+        self.write(Kind.ASKED, name, {"version": VERSION, "turn": turn.id, "source": True})
 
     def recall(self, turn: str, source: str | None) -> Turn | None:
         """A turn by its id, if a cell with this source gave it; without its parent.
@@ -127,7 +125,7 @@ class Archive:
         known = self._turns.get(turn)
         if known is not None:
             return known
-        document = self._get(Kind.TURN, self._name(turn))
+        document = self.read(Kind.TURN, self.key(turn))
         if document is None:
             return None
         try:
@@ -158,27 +156,36 @@ class Archive:
         self._turns[turn] = found
         return found
 
+    def source(self, turn: str) -> str | None:
+        """The cell that gave a stored turn first; None where it was none, or the turn is gone."""
+        document = self.read(Kind.TURN, self.key(turn)) or {}
+        source = document.get("source")
+        return source if isinstance(source, str) else None
+
     # Disk -----------------------------------------------------------------------------------
 
     def _came_from(self, turn: str, source: str) -> bool:
         digest = _source_digest(source)
         if digest in self._sources.get(turn, ()):
             return True
-        return self._get(Kind.ASKED, self._source_name(turn, digest)) is not None
+        return self.read(Kind.ASKED, self._source_name(turn, digest)) is not None
 
-    def _name(self, turn: str) -> bytes:
-        # A turn's id is content alone; a stored one has the tokens of one model.
+    def key(self, turn: str) -> bytes:
+        """The name of a stored turn: its id is content alone, and this has one model's tokens."""
         return hashlib.blake2b(turn.encode() + self._fingerprint, digest_size=16).digest()
 
     def _source_name(self, turn: str, source: bytes) -> bytes:
-        return hashlib.blake2b(self._name(turn) + source, digest_size=16).digest()
+        return hashlib.blake2b(self.key(turn) + source, digest_size=16).digest()
 
-    def _put(self, kind: Kind, name: bytes, document: dict[str, Any]) -> None:
-        assert self._store is not None
+    def write(self, kind: Kind, name: bytes, document: dict[str, Any]) -> None:
+        """Have a document written, where there is a store."""
+        if self._store is None:
+            return
         text = np.frombuffer(json.dumps(document, ensure_ascii=True).encode(), np.uint8)
         self._store.put(kind, name, arrays={"json": text}, meta=self.labels)
 
-    def _get(self, kind: Kind, name: bytes) -> dict[str, Any] | None:
+    def read(self, kind: Kind, name: bytes) -> dict[str, Any] | None:
+        """A document that was written; None where it is not there, or damaged."""
         entry = self._store.get(kind, name) if self._store is not None else None
         if entry is None:
             return None

@@ -32,7 +32,8 @@ class Kept:
         self._engine = engine
         self._store = store
         self._chat = chat
-        self._steps: OrderedDict[str, tuple[Step, ...]] = OrderedDict()
+        # By the turns it stands on as well: one is shown in another place than it was drawn in.
+        self._steps: OrderedDict[tuple[str, ...], tuple[Step, ...]] = OrderedDict()
         self._sizes: dict[tuple[Kind, bytes], int] = {}
 
     def of(self, turn: Turn) -> dict[str, int]:
@@ -114,8 +115,9 @@ class Kept:
         return self._chat.wanted(turn.question, turn.rounds)
 
     def _own(self, turn: Turn) -> tuple[Step, ...]:
-        """How a turn is evaluated: what follows the reply above it. A turn's id is its content."""
-        steps = self._steps.get(turn.id)
+        """How a turn is evaluated: what follows the reply above it."""
+        place = tuple(each.id for each in turn.path())
+        steps = self._steps.get(place)
         if steps is None:
             before = self._before(turn)
             reply = Text(turn.tokens, reply=True, boundary=Boundary.REPLY)
@@ -123,11 +125,11 @@ class Kept:
             start = max(replies, default=0)
             every = before.extended([reply]).steps
             steps = tuple(step.bare() for step in every if step.start >= start)
-            self._steps[turn.id] = steps
+            self._steps[place] = steps
             while len(self._steps) > MOST:
                 self._steps.popitem(last=False)
         else:
-            self._steps.move_to_end(turn.id)
+            self._steps.move_to_end(place)
         return steps
 
     def _on_disk(self, step: Step) -> int:

@@ -40,7 +40,14 @@ class Replies:
         self._chat = chat
         self._archive = archive
 
-    def draw(self, question: Question, wanted: Sequence, tell: Callable[[Event], None]) -> Turn:
+    def draw(
+        self,
+        question: Question,
+        wanted: Sequence,
+        tell: Callable[[Event], None],
+        *,
+        checkpoint: bool = True,
+    ) -> Turn:
         """Draw the reply, and run the tools it calls until one calls none.
 
         Parameters
@@ -50,6 +57,8 @@ class Replies:
             What the model is to continue (`Chat.wanted`).
         tell : callable
             Hears every piece of text, call and result.
+        checkpoint : bool
+            Whether the state is saved on the way.
 
         Raises
         ------
@@ -62,7 +71,9 @@ class Replies:
         may_call = bool(question.tools) and question.sampling.schema is None
         try:
             while True:
-                generated, cost = self._drawn(wanted, question.sampling, tell, may_call=may_call)
+                generated, cost = self._drawn(
+                    wanted, question.sampling, tell, may_call=may_call, checkpoint=checkpoint
+                )
                 costs.append(cost)
                 tokens = tuple(generated.tokens)
                 reply = ReplyPart(self._engine.model.vocabulary.spell(tokens), tokens)
@@ -99,6 +110,12 @@ class Replies:
             tell(event)
         return question.answered(answer, cost)
 
+    def cost_again(self, turn: Turn) -> dict[str, Any]:
+        """What it costs to give a turn again that is in the store."""
+        before = self._chat.wanted(turn.question, turn.rounds)
+        name, tokens = self._engine.model.name, turn.tokens
+        return replayed(before, turn.sampling, tokens, tier="disk", model=name)
+
     def _drawn(
         self,
         wanted: Sequence,
@@ -106,11 +123,14 @@ class Replies:
         tell: Callable[[Event], None],
         *,
         may_call: bool,
+        checkpoint: bool,
     ) -> tuple[Generated, dict[str, Any]]:
         """One reply of the model, and what it cost."""
         outcome, name = Outcome(), self._engine.model.name
         try:
-            self._engine.answer(wanted, sampling, tell, outcome, with_calls=may_call)
+            self._engine.answer(
+                wanted, sampling, tell, outcome, with_calls=may_call, checkpoint=checkpoint
+            )
         except Interrupted as error:
             error.text = outcome.generated.text if outcome.generated else ""
             error.usage = usage(wanted, sampling, outcome, stop="interrupt", model=name)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from enum import Enum
@@ -27,6 +27,7 @@ from llmagic.engine.engine import Engine
 from llmagic.errors import UsageError
 from llmagic.events import Event, Notice
 from llmagic.gate import Gate
+from llmagic.lineage import Lineage
 from llmagic.prompt.images import picture
 from llmagic.prompt.parts import Part, parts_of
 from llmagic.prompt.schema import schema_of
@@ -126,6 +127,7 @@ class Session:
             )
             opened.callback(self.engine.close)
             self.archive = Archive(self.store, self.engine.fingerprint, self.engine.model.name)
+            self._lineage = Lineage(self.archive)
             self.chat = Chat(self.engine)
             self._opened = opened.pop_all()
         self._replies = Replies(self.engine, self.chat, self.archive)
@@ -159,6 +161,8 @@ class Session:
         tools: Iterable[object] | None = None,
         sampling: Sampling | None = None,
         replay: bool = False,
+        checkpoint: bool = True,
+        source: str | None = None,
         on_event: Callable[[Event], None] | None = None,
         **settings: Any,
     ) -> Turn:
@@ -186,6 +190,11 @@ class Session:
         replay : bool
             Give the reply that this very question, drawn in this very way, got before, here or in
             an earlier process with the same store, instead of drawing it.
+        checkpoint : bool
+            Save the state at the boundaries of this turn, in memory and on disk. Without it the
+            next turn goes on from the context while that holds it; another one evaluates it again.
+        source : str, optional
+            The cell that asks, for `recall` and `earlier`.
         on_event : callable, optional
             Hears about progress and every piece of text.
         **settings
@@ -225,11 +234,13 @@ class Session:
             turn = self._replies.again(question, wanted, tell) if replay else None
             is_new = turn is None
             if turn is None:
-                turn = self._replies.draw(question, wanted, tell)
+                turn = self._replies.draw(question, wanted, tell, checkpoint=checkpoint)
             if form is not None:
                 turn = replace(turn, data=data_of(form, turn))
             if is_new:
-                self.archive.put(wanted, turn)
+                self.archive.put(wanted, turn, source)
+            if source is not None:
+                self.archive.name_source(turn, source)
             self.archive.touch(turn)
             self._warn(tell)
             self.last = turn
@@ -264,6 +275,27 @@ class Session:
     def name_source(self, turn: Turn, source: str) -> None:
         """Remember that a cell with this source gave this turn, for `recall`."""
         self.archive.name_source(turn, source)
+
+    def replaces(self, turn: Turn, earlier: str) -> None:
+        """Remember that a cell gave this turn after another one (its id), for `earlier`."""
+        self._lineage.add(turn.id, earlier)
+
+    def earlier(self, turn: Turn) -> Iterator[tuple[Turn, str]]:
+        """The turns that the cell of a turn gave besides, with its sources; the newest last.
+
+        They are those in the store, so also an earlier process's; without their parents.
+        """
+        for each in self._lineage.of(turn.id):
+            found, source = self.archive.recall(each, None), self.archive.source(each)
+            if found is not None and source is not None:
+                yield found, source
+
+    def usage(self, turn: Turn) -> dict[str, Any]:
+        """What a turn cost, or of one from the store what showing it again costs: nothing."""
+        if turn.usage:
+            return turn.usage
+        with self._gate.looking():
+            return {**self._replies.cost_again(turn), "turn": turn.id}
 
     def encode(self, image: object, *, wait: bool = True) -> int | None:
         """Run an image through the vision encoder now, so that no question has to.

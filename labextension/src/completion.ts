@@ -29,7 +29,8 @@ export const OPTIONS: Readonly<Record<string, string>> = {
   '--as': 'name of this turn',
   '--resample': 'draw another reply',
   '--no-stream': 'show the reply when it is complete',
-  '--no-interpolate': 'leave {braces} as they are'
+  '--no-interpolate': 'leave {braces} as they are',
+  '--no-checkpoint': 'save no state of this cell'
 };
 
 const IMAGE = /\.(png|jpe?g|webp|gif|bmp|tiff?)$/i;

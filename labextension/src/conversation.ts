@@ -6,6 +6,7 @@ import { ISignal, Signal } from '@lumino/signaling';
 import { attachmentsOf, setAttachments } from './attachments';
 import { ImageDigests } from './digest';
 import { freshness } from './freshness';
+import { finished } from './snapshot';
 import { asks, references } from './source';
 import { Attachments, IAttachment, ICellFacts, ICellState } from './tokens';
 import { runningOf, usageOf } from './usage';
@@ -61,7 +62,8 @@ export class Conversation implements IDisposable {
   facts(cell: ICellModel): ICellFacts {
     let facts = this._facts.get(cell);
     if (facts === undefined) {
-      facts = read(cell);
+      facts = read(cell, this._shown.get(cell) ?? null);
+      this._shown.set(cell, facts.shown);
       this._facts.set(cell, facts);
       facts.attachments.forEach((attachment, name) => {
         this._pool.set(name, attachment);
@@ -208,6 +210,7 @@ export class Conversation implements IDisposable {
 
   private _models = new Map<string, ICellModel>();
   private _facts = new WeakMap<ICellModel, ICellFacts>();
+  private _shown = new WeakMap<ICellModel, string | null>();
   private _pool = new Map<string, IAttachment>();
   private _states: Map<string, ICellState> = new Map();
   private _dirty = new Set<string>();
@@ -216,7 +219,7 @@ export class Conversation implements IDisposable {
   private _changed = new Signal<this, ReadonlySet<string>>(this);
 }
 
-function read(cell: ICellModel): ICellFacts {
+function read(cell: ICellModel, before: string | null): ICellFacts {
   const code = cell.type === 'code' ? (cell as ICodeCellModel) : null;
   const facts = {
     id: cell.id,
@@ -224,6 +227,7 @@ function read(cell: ICellModel): ICellFacts {
     source: cell.sharedModel.getSource(),
     attachments: attachmentsOf(cell),
     usages: [] as ICellFacts['usages'][number][],
+    shown: before,
     running: null as ICellFacts['running'],
     executing: code?.executionState === 'running',
     failed: false
@@ -237,5 +241,6 @@ function read(cell: ICellModel): ICellFacts {
     facts.running = runningOf(output.metadata) ?? facts.running;
     facts.failed ||= output.type === 'error';
   }
+  facts.shown = finished(facts) ?? before;
   return facts;
 }

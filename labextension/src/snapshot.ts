@@ -61,8 +61,8 @@ export function snapshot(
     .map(cell => ({
       id: cell.id,
       source: cell.source,
-      // What was interrupted is no turn that anybody can go on from.
-      turn: cell.usages.findLast(usage => usage.generated.stop !== 'interrupt')?.turn ?? null,
+      // Its outputs are gone by now: the kernel is told what its new turn replaces.
+      turn: finished(cell) ?? (cell.id === running ? cell.shown : null),
       ...parcel.pack(wanted.get(cell.id), mine)
     }));
   return {
@@ -70,6 +70,11 @@ export function snapshot(
     sent: parcel.sent,
     tooLarge: parcel.tooLarge
   };
+}
+
+/** The turn that a cell shows. What was interrupted is none that anybody can go on from. */
+export function finished(cell: Pick<ICellFacts, 'usages'>): string | null {
+  return cell.usages.findLast(usage => usage.generated.stop !== 'interrupt')?.turn ?? null;
 }
 
 /** The images of one message; each one's bytes are in it once. */

@@ -45,6 +45,8 @@ export interface ICellFacts {
   attachments: Attachments;
   /** One for each reply in its outputs. */
   usages: readonly IUsage[];
+  /** The turn it showed last, also when its outputs were cleared since: to run it again. */
+  shown: string | null;
   running: IRunning | null;
   /** The kernel has been asked to run it and has not answered yet. */
   executing: boolean;

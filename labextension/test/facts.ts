@@ -26,6 +26,7 @@ export function cell(id: string, source: string, more: Partial<ICellFacts> = {})
     source,
     attachments: new Map(),
     usages: [],
+    shown: null,
     running: null,
     executing: false,
     failed: false,

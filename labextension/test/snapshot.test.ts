@@ -40,6 +40,12 @@ describe('a snapshot', () => {
     expect(turns).toEqual([null, 'turn-b']);
   });
 
+  it('names the turn that the running cell showed before its outputs were cleared', () => {
+    const cells = ['a', 'b'].map(id => cell(id, `%%llm\n${id}`, { shown: `turn-${id}` }));
+    const turns = (take(cells, 'b')!.message.cells as any[]).map(({ turn }) => turn);
+    expect(turns).toEqual([null, 'turn-b']);
+  });
+
   it('carries the bytes of the images that the running cell refers to, once', () => {
     const [one, two] = [new Uint8Array([1, 2, 3]), new Uint8Array([4, 5])];
     const source = '%%llm\n![](attachment:1.png) ![](attachment:same.png)';

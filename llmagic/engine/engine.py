@@ -237,11 +237,13 @@ class Engine:
         outcome: Outcome,
         *,
         with_calls: bool = False,
+        checkpoint: bool = True,
     ) -> Outcome:
         """Restore what is known of a sequence, evaluate the rest, draw a reply.
 
         `outcome` is filled in as the work goes on, so that a caller knows what was done when an
-        exception comes. `with_calls`: the model may call tools.
+        exception comes. `with_calls`: the model may call tools. `checkpoint`: what is evaluated
+        and drawn is saved.
 
         Raises
         ------
@@ -271,7 +273,7 @@ class Engine:
                 resumed = outcome.resumed = self.checkpoints.resume(sequence)
                 for notice in resumed.notices:
                     tell(Notice(notice))
-                work = outcome.work = Work(self.checkpoints, resumed.branch, tell)
+                work = outcome.work = Work(self.checkpoints, resumed.branch, tell, keep=checkpoint)
                 work.stop_if_interrupted()
                 outcome.exact = prefill(work, self.projector, sequence)
                 decoder = Decoder(

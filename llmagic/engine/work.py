@@ -44,13 +44,18 @@ class Work:
         Grows with every step that was evaluated whole.
     tell : callable
         Hears what happens.
+    keep : bool
+        Whether anything is saved.
     """
 
-    def __init__(self, checkpoints: Checkpoints, branch: Branch, tell: Listener) -> None:
+    def __init__(
+        self, checkpoints: Checkpoints, branch: Branch, tell: Listener, *, keep: bool = True
+    ) -> None:
         self.checkpoints = checkpoints
         self.context = checkpoints.context
         self.branch = branch
         self.tell = tell
+        self._keep = keep
         self.evaluated = Meter()
         self.evaluated_images = 0
         self.encoded = Meter()
@@ -86,7 +91,10 @@ class Work:
             The branch was lost on the way.
         """
         with self.saved.running():
+            # Also where nothing is kept: it is part of the arithmetic.
             settled = self.checkpoints.settle(self.branch)
+            if not self._keep:
+                return
             try:
                 self.saved.count += self.checkpoints.save(self.branch, settled, exact=exact)
             except CheckpointError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,8 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
             tools=tools,
             sampling=drawing,
             replay=runtime.settings.replay and not given.resample,
+            checkpoint=not given.no_checkpoint,
+            source=request.source,
             on_event=screen.event,
         )
     except (Interrupted, ReplyError) as error:
@@ -76,9 +78,9 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
     except BaseException:
         screen.stop(display.FAILED)
         raise
+    for earlier in _earlier(runtime, place, request, document):
+        session.replaces(turn, earlier)
     runtime.conversation.put(place, turn, request, system=given.system)
-    if request.source is not None:
-        session.name_source(turn, request.source)
     if given.resample:
         runtime.conversation.drawn(request)
     mark = display.cut(turn.stop, len(turn.tokens), turn.sampling.max_tokens)
@@ -102,10 +104,11 @@ def _place(
     name = os.environ.get("JPY_SESSION_NAME", "") if document is None else document.notebook
     session.name_notebook(name)
     if document is not None:
-        taken = follow(conversation, document, request, session, runtime.notebooks.turns)
+        # Others are not asked for, and none where the cell is not in the notebook (not saved yet).
+        cells = document.above(request.cell)
+        taken = follow(conversation, document, cells or (), session, runtime.notebooks.turns)
         for notice in taken.notices():
             screen.event(Notice(notice))
-        cells = document.above(request.cell)
         above = None if cells is None else conversation.count(cells)
     scope = options.scope_of(given)
     place = conversation.place(request, system=given.system, above=above, scope=scope)
@@ -113,6 +116,19 @@ def _place(
     if stale:
         screen.event(Notice(_stale_line(stale)))
     return place, stale
+
+
+def _earlier(
+    runtime: Runtime, place: Place, request: Request, document: Document | None
+) -> Iterator[str]:
+    """The turns that the cell gave before, by id: in this kernel, or as its output shows."""
+    for entry in runtime.conversation.entries[place.start : place.stop]:
+        yield entry.turn.id
+    for cell in document.cells if document is not None else ():
+        if cell.id == request.cell and cell.turn is not None:
+            yield cell.turn
+    if request.cell is not None:
+        yield from [*runtime.conversation.versions.of(request.cell)][::-1]
 
 
 def _stale_line(stale: Sequence[Entry]) -> str:

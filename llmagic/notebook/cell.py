@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import builtins
 import re
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +67,7 @@ def parts_of(
         found = interpolate(
             text,
             shell.user_ns,
-            evaluate=shell.ev,
+            evaluate=partial(_evaluate, shell),
             base=base,
             attachments=attachments,
             expressions=expressions,
@@ -76,6 +78,17 @@ def parts_of(
     if not any(isinstance(part, ImagePart) or part.text.strip() for part in parts):
         raise UsageError("expected a question or an image, and the cell has neither; write one")
     return tuple(parts)
+
+
+def _evaluate(shell: Any, expression: str) -> object:
+    """The value of an expression of the user's; `In[3]` is what was typed."""
+    history = shell.history_manager
+    is_history = history is not None and shell.user_ns.get("In") is history.input_hist_parsed
+    if not is_history or re.search(r"\bIn\b", expression) is None:
+        return shell.ev(expression)
+    # IPython's own has magics as calls: get_ipython().run_cell_magic('llm', …).
+    names = ChainMap({"In": history.input_hist_raw}, shell.user_ns)
+    return eval(expression, shell.user_global_ns, names)
 
 
 def tools_from(shell: Any, names: Iterable[str] | None) -> list[object] | None:

@@ -132,15 +132,19 @@ class Conversation:
         groups: dict[str | None, list[Entry]] = {}
         for entry in self.known():
             groups.setdefault(entry.request.cell, []).append(entry)
+        new: set[str] = set()
         for cell, entry in taken_over.items():
             if cell not in groups:
                 groups[cell] = [entry]
-                self.versions.add(entry)
+                new.add(cell)
         ordered = [entry for cell in cells for entry in groups.pop(cell.id, ())]
         # A turn without a cell is nowhere in a notebook.
         self._gone = [entry for group in groups.values() for entry in group if entry.request.cell]
         self.entries.clear()
         self._append(ordered)
+        for entry in self.entries:  # with what they stand on
+            if entry.request.cell in new:
+                self.versions.add(entry)
 
     def count(self, cells: Iterable[Cell]) -> int:
         """Turns that these cells have here."""

@@ -90,7 +90,10 @@ def _meant_as_command(word: str, rest: str, commands: Iterable[str]) -> bool:
     """Whether a line that is no subcommand was probably meant to be one, not a question."""
     if not rest.strip():
         return re.fullmatch(r"[a-z_-]+", word) is not None
-    return options.near(word, commands) and re.match(r"\s*(-|\S+\.gguf\b)", rest) is not None
+    if not (word.islower() and options.near(word, commands)):
+        return False
+    # An option, a model, or one word that ends no question.
+    return re.match(r"\s*(-|\S+\.gguf\b|[^\s?]+\s*$)", rest) is not None
 
 
 def load_ipython_extension(shell: Any) -> None:

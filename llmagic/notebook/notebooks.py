@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from pathlib import Path
 
 from llmagic.notebook.conversation import Conversation, Entry
 from llmagic.notebook.request import Document, Request
+from llmagic.notebook.saved import Found
 
 
 class Notebooks:
@@ -19,20 +21,50 @@ class Notebooks:
 
     def __init__(self) -> None:
         self.current = Conversation()
-        self._all: dict[str | None, Conversation] = {None: self.current}
+        # The kernel's own notebook has no name here: it may get another one.
+        self._own = self.current
+        self._all: dict[str, Conversation] = {"": self._own}
+        self._beside: dict[str, Path] = {}
         self._model: tuple[Hashable, Callable[[str], Iterable[int]]] | None = None
 
-    def choose(self, request: Request, document: Document | None) -> Conversation:
-        """The conversation of a request, from now on the current one."""
+    def choose(
+        self, request: Request, document: Document | None, found: Found | None = None
+    ) -> Conversation:
+        """The conversation of a request, from now on the current one.
+
+        Parameters
+        ----------
+        request : Request
+        document : Document or None
+            What the front end sent about the notebook.
+        found : Found, optional
+            The saved notebook that has the cell.
+        """
         if document is not None:
             self.current = self._named(document.notebook)
+        elif request.notebook is not None:
+            self.current = self._named(request.notebook)
+        elif found is not None and found.is_own is False:
+            self._beside[str(found.path)] = found.path
+            self.current = self._named(str(found.path))
         else:
-            # Nobody says which notebook: the one that has the cell, else the last one.
-            for conversation in (self.current, *self._all.values()):
-                if request.cell is not None and request.cell in conversation:
-                    self.current = conversation
-                    break
+            self.current = self._having(request, found is not None and found.is_own is True)
         return self.current
+
+    def _having(self, request: Request, is_own: bool) -> Conversation:
+        """Where nobody says which notebook: the one that has the cell, else the last one."""
+        others = [self._all[name] for name in self._beside] if is_own else []
+        last = self._own if self.current in others else self.current
+        for conversation in (last, *self._all.values()):
+            has_it = request.cell is not None and request.cell in conversation
+            if has_it and conversation not in others:
+                return conversation
+        return last
+
+    def saved(self, found: Found) -> Path:
+        """Where the current notebook is saved, from what is known of the running cell."""
+        beside = [path for name, path in self._beside.items() if self._all[name] is self.current]
+        return beside[0] if beside else found.path
 
     def find(self, name: str) -> Conversation:
         """The conversation of a notebook if it has one here, from now on the current one."""

@@ -66,6 +66,8 @@ def _unknown(parser: argparse.ArgumentParser, word: str) -> str:
 def hint(word: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown word: the nearest known one, or all of them."""
     known = list(known)
+    if not known:
+        return "; there are none."
     found = difflib.get_close_matches(word, known, n=1, cutoff=0.7)
     return f"; did you mean {found[0]}?" if found else f"; there are: {', '.join(known)}."
 
@@ -221,6 +223,11 @@ _CELL = (
     argument("--resample", action="store_true", help="draw another reply (another seed)"),
     argument("--no-stream", action="store_true", help="show the reply when it is complete"),
     argument("--no-interpolate", action="store_true", help="leave {braces} as they are"),
+    argument(
+        "--no-checkpoint",
+        action="store_true",
+        help="save no state of this cell, in memory or on disk",
+    ),
 )
 
 

@@ -153,17 +153,42 @@ class Panel:
 
     def _versions(self, request: Mapping[str, Any]) -> Answer:
         cell = str(request.get("cell"))
+        self._runtime.recall_versions()
         entries = [*self._runtime.conversation.versions.of(cell).values()]
-        return {"type": "versions", "cell": cell, "versions": [_version(each) for each in entries]}
+        return {"type": "versions", "cell": cell, "versions": [*map(self._version, entries)]}
 
     def _restore(self, request: Mapping[str, Any]) -> Answer:
         cell, turn = str(request.get("cell")), str(request.get("turn"))
-        entry = self._runtime.conversation.restore(cell, turn)
+        self._runtime.recall_versions()
+        entry = self._runtime.restore(cell, turn)
         if entry is None:
             raise LLMagicError(
                 f"cell {cell} has no version {turn[:8]} in this kernel; undo the edit and run it"
             )
-        return {"type": "restored", "cell": cell, **_version(entry)}
+        return {"type": "restored", "cell": cell, **self._version(entry)}
+
+    def _version(self, entry: Entry) -> Answer:
+        """A turn as its cell showed it: source, and one `display_data`."""
+        turn, session = entry.turn, self._runtime.loaded.session
+        mark = display.cut(turn.stop, len(turn.tokens), turn.sampling.max_tokens)
+        usage = turn.usage if session is None else session.usage(turn)
+        about: Answer = {
+            "turn": turn.id,
+            "thread": entry.scope.thread,
+            "after": turn.after or None,
+            "source": entry.request.digest,
+            "stale": [],
+        }
+        if not entry.scope.joins:
+            about["joins"] = False
+        return {
+            "turn": turn.id,
+            "source": entry.request.source,
+            "output": {
+                "data": display.formats(blocks_of(turn), mark, whole=True),
+                "metadata": {"llmagic": {**usage, **about}},
+            },
+        }
 
     def _entry(self, request: Mapping[str, Any]) -> Entry:
         turn = request.get("turn")
@@ -201,20 +226,6 @@ def _row(branch: Branch) -> Answer:
         "bytes": {tier: branch.kept.get(tier, 0) for tier in ("memory", "disk")},
         "tiers": branch.tiers,
         "pinned": branch.pinned,
-    }
-
-
-def _version(entry: Entry) -> Answer:
-    """A turn as its cell showed it: source, and one `display_data`."""
-    turn = entry.turn
-    mark = display.cut(turn.stop, len(turn.tokens), turn.sampling.max_tokens)
-    return {
-        "turn": turn.id,
-        "source": entry.request.source,
-        "output": {
-            "data": display.formats(blocks_of(turn), mark, whole=True),
-            "metadata": {"llmagic": {**turn.usage, "turn": turn.id, "thread": entry.scope.thread}},
-        },
     }
 
 

@@ -17,6 +17,8 @@ VERSION = 1
 MOST_CELLS = 4096
 """Cells of a notebook, at most; more are hardly a conversation."""
 
+_URI = re.compile(r"[a-z][a-z0-9+.-]+:")
+
 
 @dataclass(frozen=True)
 class Request:
@@ -36,6 +38,12 @@ class Request:
     cell: str | None
     execution: str
     source: str | None = None
+
+    @property
+    def notebook(self) -> str | None:
+        """What the cell's name says about its notebook: VS Code names both in one URI."""
+        notebook, mark, _ = (self.cell or "").rpartition("#")
+        return notebook if mark and _URI.match(notebook) else None
 
     @property
     def digest(self) -> str | None:

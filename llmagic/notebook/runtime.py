@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmagic.notebook import display
 from llmagic.notebook.ahead import Ahead
 from llmagic.notebook.attachments import Attached, Received
-from llmagic.notebook.conversation import Conversation
+from llmagic.notebook.conversation import Conversation, Entry
 from llmagic.notebook.defaults import Defaults
 from llmagic.notebook.loaded import Loaded
 from llmagic.notebook.notebooks import Notebooks
@@ -21,7 +21,8 @@ from llmagic.notebook.request import (
     current_request,
     own_attachments,
 )
-from llmagic.notebook.saved import Saved, saved_path
+from llmagic.notebook.saved import Found, Saved, saved_path
+from llmagic.notebook.takeover import earlier_versions, follow
 
 if TYPE_CHECKING:
     from llmagic.session import Session
@@ -71,7 +72,8 @@ class Runtime:
             Of the turn, where the front end names no cell.
         """
         request = current_request(self.shell)
-        if request.cell is None and name is not None:
+        named = request.cell is not None
+        if not named and name is not None:
             request = replace(request, cell=f"--as {name}")
         try:
             document = current_document(self.shell)
@@ -83,10 +85,10 @@ class Runtime:
                     f"what the front end sent about the notebook is not used: {error}. Cells are "
                     "taken by their ids."
                 )
-        self.notebooks.choose(request, document)
-        named = current_request(self.shell).cell is not None
-        path = saved_path(self.shell) if document is None and named else None
-        if path is not None:
+        found = self._saved(request) if document is None and named else None
+        self.notebooks.choose(request, document, found)
+        if found is not None:
+            path = self.notebooks.saved(found)
             document = self.saved.document(path, self.conversation, request)
         for cell in document.cells if document is not None else ():
             new = self.received.take(cell.attachments)
@@ -95,11 +97,33 @@ class Runtime:
         return request, document
 
     def arrange(self) -> Document | None:
-        """The notebook around the running cell; its conversation is brought into its order."""
-        document = self.request()[1]
+        """The notebook around the running cell; its conversation is brought into its order.
+
+        What the cells show is taken over where a model is loaded.
+        """
+        request, document = self.request()
         if document is not None:
-            self.conversation.follow(document.cells, {})
+            cells, session = document.above(request.cell), self.loaded.session
+            cells = document.cells if cells is None else cells
+            taken = follow(self.conversation, document, cells, session, self.notebooks.turns)
+            for notice in taken.notices():
+                display.notice(notice)
         return document
+
+    def nothing(self, document: Document | None) -> str:
+        """One line for a conversation without turns."""
+        shown = [cell for cell in document.cells if cell.turn] if document is not None else []
+        if shown and self.loaded.session is None and self.conversation.takes_over:
+            return (
+                "no turns yet in this kernel; load the model (%llm load MODEL), and those that the "
+                "notebook shows are taken over"
+            )
+        return "no turns yet; ask something in a %%llm cell"
+
+    def recall_versions(self) -> None:
+        """Let the conversation know what the store has of its cells' earlier turns."""
+        if self.loaded.session is not None:
+            earlier_versions(self.conversation, self.loaded.session)
 
     def order(self) -> str:
         """By what the turns of the running cell's notebook are ordered."""
@@ -107,6 +131,15 @@ class Runtime:
         if document is not None:
             return "saved notebook" if document.is_saved else "document"
         return "execution" if request.cell is None else "cell ids"
+
+    def restore(self, cell: str, turn: str) -> Entry | None:
+        """Let a cell count with an earlier turn of its own again; see `Conversation.restore`."""
+        others = [*self.conversation.versions.of(cell)][::-1]
+        entry = self.conversation.restore(cell, turn)
+        if entry is not None and self.loaded.session is not None:
+            for other in others:
+                self.loaded.session.replaces(entry.turn, other)
+        return entry
 
     def attached(self, request: Request, document: Document | None) -> Attached:
         """The attachments that the running cell may name."""
@@ -119,15 +152,21 @@ class Runtime:
 
     def folder(self, document: Document | None) -> Path:
         """Where relative paths start: the notebook's folder, else the working directory."""
-        path = saved_path(self.shell)
-        if path is None:
+        if document is not None and document.is_saved:
+            return Path(document.notebook).parent
+        path = saved_path(self.shell, current_request(self.shell))
+        if path is None or not path.parent.is_dir():
             return Path.cwd()
-        if document is not None and not document.is_saved:
+        if document is not None:
             # Another notebook on the same kernel: only the first one's folder is known.
             name = PurePosixPath(document.notebook).name
             if name and name != path.name:
                 return Path.cwd()
         return path.parent
+
+    def _saved(self, request: Request) -> Found | None:
+        path = saved_path(self.shell, request)
+        return None if path is None else self.saved.find(path, request)
 
     def show(self, formats: dict[str, str]) -> None:
         """Display something that is no reply."""

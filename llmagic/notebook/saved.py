@@ -1,7 +1,8 @@
 """The notebook as it was saved: the order of its cells where the front end does not send it.
 
 JupyterLab names the file in the kernel's environment (`JPY_SESSION_NAME`), VS Code in the user's
-namespace (`__vsc_ipynb_file__`). What was not saved yet is not in it: such cells keep their place.
+namespace (`__vsc_ipynb_file__`) and in the name of each cell. What was not saved yet is not in it:
+such cells keep their place.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import urllib.parse
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeGuard
 
 from llmagic.notebook.attachments import attachments_of
 from llmagic.notebook.conversation import Conversation
@@ -21,33 +23,73 @@ from llmagic.notebook.request import Cell, Document, Request
 MOST_BYTES = 64 << 20
 """Of a notebook that is read; a larger one is mostly pictures, and slow to read for every cell."""
 
+MOST_BYTES_BESIDE = 32 << 20
+"""Of the notebooks beside the kernel's own that are looked into for a cell it does not have."""
+
 _NBFORMAT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-def saved_path(shell: Any) -> Path | None:
-    """Where the notebook of this kernel is saved; None where nobody says, or it is not there."""
-    for name in (
+def saved_path(shell: Any, request: Request) -> Path | None:
+    """Where the running notebook is saved, as far as it is said; None where nobody says.
+
+    It may be there no more: a kernel is not told that its notebook got another name.
+    """
+    names: list[object] = [
         shell.user_ns.get("__vsc_ipynb_file__"),
         os.environ.get("JPY_SESSION_NAME"),
-    ):
-        if isinstance(name, str) and name.endswith(".ipynb"):
-            try:
-                path = Path(name).absolute()
-                if path.is_file():
-                    return path
-            except (OSError, ValueError):
-                continue
-    return None
+    ]
+    if request.notebook is not None:
+        path = urllib.parse.unquote(urllib.parse.urlsplit(request.notebook).path)
+        # Of a file elsewhere the kernel has at most the one it was started for.
+        names = [path, *(n for n in names if _is_notebook(n) and Path(n).name == Path(path).name)]
+    paths = [Path(name).absolute() for name in names if _is_notebook(name)]
+    return next(filter(_is_file, paths), paths[0] if paths else None)
+
+
+def _is_notebook(name: object) -> TypeGuard[str]:
+    return isinstance(name, str) and name.endswith(".ipynb") and name.isprintable()
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+@dataclass
+class _File:
+    """A notebook on disk as it was read last.
+
+    `seen` are ids that were in it at some time: a cell that is not there any more was deleted, one
+    that never was in any notebook is not saved yet.
+    """
+
+    stamp: object = None
+    cells: tuple[Cell, ...] = ()
+    seen: set[str] = field(default_factory=set)
+
+
+class Found(NamedTuple):
+    """The saved notebook that has a cell, or would have it if it were saved now.
+
+    `is_own` is false of another one than the kernel was started for, and None where no notebook
+    has the cell: it may be of any.
+    """
+
+    path: Path
+    is_own: bool | None
 
 
 class Saved:
-    """Reads a saved notebook, once for each time it was saved."""
+    """Reads saved notebooks, each once for each time it was saved."""
 
     def __init__(self) -> None:
-        self._read: tuple[object, tuple[Cell, ...]] | None = None
-        # Ids that were in the file at some time: a cell that is not there any more was deleted,
-        # one that never was is not saved yet.
-        self._seen: set[str] = set()
+        self._files: dict[Path, _File] = {}
+        self._renamed: Path | None = None
+        self._others: set[Path] = set()
+        # Files that lack a cell, as they were when they were looked into.
+        self._lacking: dict[str, dict[Path, object]] = {}
 
     def document(self, path: Path, conversation: Conversation, request: Request) -> Document | None:
         """The saved notebook with the cells of `conversation` that are not in it yet.
@@ -55,7 +97,7 @@ class Saved:
         Cells are matched by id, those of front ends that name cells in another way by source.
         None when the file cannot be read or has nothing to say.
         """
-        cells = self._cells(path)
+        cells = self._read(path).cells
         if not cells:
             return None
         known = {entry.request.cell: entry.request.source for entry in conversation.known()}
@@ -66,24 +108,68 @@ class Saved:
             name = entry.request.cell
             if name in ids:
                 at = next(i for i, cell in enumerate(ordered) if cell.id == name) + 1
-            elif name is not None and name not in self._seen:
+            elif name is not None and not any(name in each.seen for each in self._files.values()):
                 ordered.insert(at, Cell(name, entry.request.source or "", None))
                 ids.add(name)
                 at += 1
-        self._seen |= {cell.id for cell in cells}
         return Document(str(path), tuple(ordered), is_saved=True)
 
-    def _cells(self, path: Path) -> tuple[Cell, ...]:
+    def find(self, path: Path, request: Request) -> Found | None:
+        """The notebook of a cell; `path` is the one the kernel was started for.
+
+        Front ends that do not say more than that may run cells of another notebook in the kernel.
+        One in the same folder is found by the cell's id, once it is saved; not a copy, whose cells
+        have the same ids. A notebook that got another name is found in the same way.
+        """
+        cell, is_there = request.cell or "", _is_file(path)
+        if request.notebook is not None:
+            return Found(path, True) if is_there else None
+        if is_there and cell in self._read(path).seen:
+            return Found(path, True)
+        if _NBFORMAT_ID.fullmatch(cell):
+            known = [each for each, file in self._files.items() if cell in file.seen]
+            other = next(filter(_is_file, known), None) or self._search(path, cell)
+            if other is not None:
+                if not is_there and self._renamed is None and other not in self._others:
+                    self._renamed = other
+                self._others |= {other} - {self._renamed}
+                return Found(other, other not in self._others)
+        return Found(path, None) if is_there else None
+
+    def _search(self, path: Path, cell: str) -> Path | None:
+        lacking = self._lacking.setdefault(cell, {})
+        left, found = MOST_BYTES_BESIDE, []
+        try:
+            others = {each: each.stat() for each in path.parent.glob("*.ipynb") if each != path}
+            for other in sorted(others, key=lambda each: -others[each].st_mtime_ns):
+                stamp = others[other].st_mtime_ns, others[other].st_size
+                left -= others[other].st_size
+                if left < 0:
+                    break
+                if lacking.get(other) == stamp:
+                    continue
+                # Parsed only where it may be the one.
+                if f'"{cell}"'.encode() in other.read_bytes() and cell in self._read(other).seen:
+                    found.append(other)
+                else:
+                    lacking[other] = stamp
+        except OSError:
+            return None
+        return found[0] if len(found) == 1 else None
+
+    def _read(self, path: Path) -> _File:
+        file = self._files.setdefault(path, _File())
         try:
             stat = path.stat()
-            stamp = (path, stat.st_mtime_ns, stat.st_size)
-            if self._read is None or self._read[0] != stamp:
+            stamp = (stat.st_mtime_ns, stat.st_size)
+            if file.stamp != stamp:
                 large = stat.st_size > MOST_BYTES
-                cells = () if large else tuple(_cells(json.loads(path.read_bytes())))
-                self._read = (stamp, cells)
+                file.cells = () if large else tuple(_cells(json.loads(path.read_bytes())))
+                file.stamp = stamp
+                file.seen |= {cell.id for cell in file.cells}
         except (OSError, ValueError, RecursionError):
-            return ()  # being written just now, or no notebook
-        return self._read[1]
+            file.stamp, file.cells = None, ()  # being written just now, or no notebook
+        return file
 
 
 def _named(cells: tuple[Cell, ...], known: Mapping[str | None, str | None]) -> Iterator[Cell]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from llmagic.notebook.conversation import Conversation, Entry
 from llmagic.notebook.options import options_of, scope_of
-from llmagic.notebook.request import Cell, Document, Request
+from llmagic.notebook.request import MOST_CELLS, Cell, Document, Request
 
 if TYPE_CHECKING:
-    from llmagic.session import Session
+    from llmagic.session import Session, Turn
 
 
 @dataclass
@@ -91,22 +91,58 @@ def take_over(
 def follow(
     conversation: Conversation,
     document: Document,
-    request: Request,
-    session: Session,
+    cells: Iterable[Cell],
+    session: Session | None,
     elsewhere: Callable[[], Iterable[Entry]],
 ) -> Taken:
-    """Bring a conversation into the order of its notebook, with turns from elsewhere.
-
-    Only cells above the running one get such turns: the others are not asked for. Where the
-    running cell is not in the notebook (a console, one that was not saved yet), none do.
-    """
+    """Bring a conversation into the order of its notebook; `cells` get turns from elsewhere."""
     taken = Taken()
-    if conversation.takes_over:
+    if conversation.takes_over and session is not None:
         here = {entry.request.cell for entry in conversation.known()}
-        lacking = [cell for cell in document.above(request.cell) or () if cell.id not in here]
-        taken = take_over(lacking, session, elsewhere)
+        taken = take_over((cell for cell in cells if cell.id not in here), session, elsewhere)
     conversation.follow(document.cells, taken.entries)
     return taken
+
+
+def earlier_versions(conversation: Conversation, session: Session) -> None:
+    """Add what the store has of the cells' earlier turns to the versions of a conversation."""
+    versions = conversation.versions
+    known = {entry.turn.id: entry.turn for entry in [*conversation.known(), *versions]}
+    for entry in conversation.entries:
+        cell, turn = entry.request.cell, entry.turn
+        if cell is None or turn.id in versions.asked:
+            continue
+        versions.asked.add(turn.id)
+        found = []
+        for earlier, source in session.earlier(turn):
+            given = options_of(source)
+            request = Request(cell, f"taken over: {earlier.id}", source)
+            whole = _with_parents(earlier, session, known)
+            found.append(Entry(whole, request, given.system, scope_of(given)))
+        versions.add_older(cell, found)
+
+    def as_given(entry: Entry) -> Entry:
+        # One that was taken over stands on what is above it now.
+        turn, parent = entry.turn, entry.turn.parent
+        if turn.after in (None, parent.id if parent is not None else ""):
+            return entry
+        return replace(entry, turn=_with_parents(turn, session, known))
+
+    versions.change(as_given)
+
+
+def _with_parents(turn: Turn, session: Session, known: dict[str, Turn]) -> Turn:
+    """A turn from the store with what it stood on, as far as that is known."""
+    path = [turn]
+    while (after := path[-1].after) and after not in known and len(path) < MOST_CELLS:
+        above = session.recall(after, after=None)
+        if above is None:
+            break
+        path.append(above)
+    parent = known.get(path[-1].after or "")
+    for each in reversed(path):
+        parent = known[each.id] = replace(each, parent=parent)
+    return known[turn.id]
 
 
 def _were(number: int, noun: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,10 +16,16 @@ class Versions:
     """Turns by the cell that gave them, each as it stood when it was given.
 
     A turn's id is its content, so running an unchanged cell again adds nothing.
+
+    Attributes
+    ----------
+    asked : set of str
+        Turns for which the store was asked what their cells gave before.
     """
 
     def __init__(self) -> None:
         self._of: dict[str | None, dict[str, Entry]] = {}
+        self.asked: set[str] = set()
 
     def __iter__(self) -> Iterator[Entry]:
         for versions in self._of.values():
@@ -33,6 +39,12 @@ class Versions:
         versions[entry.turn.id] = entry
         while len(versions) > (MOST if cell is not None else 16 * MOST):
             del versions[next(iter(versions))]
+
+    def add_older(self, cell: str, entries: Iterable[Entry]) -> None:
+        """Keep turns that a cell gave before all others, the newest last."""
+        versions = self._of.get(cell, {})
+        older = {each.turn.id: each for each in entries if each.turn.id not in versions}
+        self._of[cell] = dict([*older.items(), *versions.items()][-MOST:])
 
     def of(self, cell: str | None) -> Mapping[str, Entry]:
         """The turns of a cell by id, the newest last."""
@@ -54,3 +66,4 @@ class Versions:
     def clear(self) -> None:
         """Drop everything."""
         self._of.clear()
+        self.asked.clear()

@@ -96,6 +96,8 @@ CELLS = [
     ("%llm stauts", "UsageError", ["status"]),
     ("%llm status now", "UsageError", ["now"]),
     ("%llm laod a.gguf", "UsageError", ["load"]),
+    ("%llm lod user/repo", "UsageError", ["load"]),
+    ("%llm status --all", "UsageError", ["--all", "there are none"]),
     ("%%llm -a text.png\nWhat?", "ImageError", ["text.png"]),
     ("%%llm\n![](text.png) What?", "ImageError", ["text.png"]),
     ("%%llm -a nowhere.png\nWhat?", "ImageError", ["nowhere.png"]),

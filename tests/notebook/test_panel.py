@@ -177,7 +177,10 @@ def test_a_late_thread_of_cells_is_waited_for() -> None:
             threading.Timer(2 * PATIENCE, run).start()
 
     shell = SimpleNamespace(kernel=SimpleNamespace(io_loop=Loop()))
-    panel = server.Panel(cast(Any, SimpleNamespace(shell=shell, conversation=Conversation())))
+    runtime = SimpleNamespace(
+        shell=shell, conversation=Conversation(), recall_versions=lambda: None
+    )
+    panel = server.Panel(cast(Any, runtime))
 
     def ask(kind: str) -> dict[str, Any]:
         with ThreadPoolExecutor(1) as subshell:

@@ -35,7 +35,11 @@ class Lab:
 
     def name(self, cell: str) -> str:
         """The cell's name in requests: VS Code has another than the file."""
-        return f"vscode-notebook-cell:/book.ipynb#{cell}" if self.code else cell
+        if not self.code:
+            return cell
+        # The kernel's own may be on another machine: then its path says nothing here.
+        path = "/book.ipynb" if self.path.name == "book.ipynb" else self.path
+        return f"vscode-notebook-cell:{path}#{cell}"
 
     def add(self, name: str, source: str | None = None, at: int | None = None, **more: Any) -> None:
         source = f"%%llm --max-tokens 3\nQuestion {name}?" if source is None else source
@@ -162,3 +166,37 @@ def test_images_of_the_notebook(lab: Callable[..., Lab], qwen35: Toy, tmp_path: 
     missing = book.kernel.ask("![](attachment:y.png)?", "q")
     assert missing.error == "ImageError"
     assert "x.png" in missing.message, "says what there is"
+
+
+@pytest.mark.parametrize("code", [False, True], ids=["JupyterLab", "VS Code"])
+def test_two_notebooks_on_one_kernel(
+    lab: Callable[..., Lab], llama: Toy, tmp_path: Path, code: bool
+) -> None:
+    """Each has a conversation of its own once its cells are saved; in VS Code at once."""
+    book = lab(llama, code=code, cells="ab")
+    other = Lab(tmp_path / "other.ipynb", code=code)
+    other.kernel = book.kernel
+    for name in "xy":
+        other.add(name)
+    other.save()
+    assert [book.context("a"), other.context("x")] == ["a", "x"]
+    assert [book.context("b"), other.context("y")] == ["ab", "xy"]
+    other.cells.reverse()
+    other.save()
+    assert [other.context("x"), book.context("b")] == ["yx", "ab"]
+    # A cell that nobody has saved: of the notebook that ran last, or that it names.
+    book.add("c")
+    other.add("z")
+    assert other.context("y") == "y"
+    assert book.context("c") == ("abc" if code else "yxc")
+    assert other.context("z") == ("yxz" if code else "yxcz")
+    book.save()
+    other.save()
+    assert [book.context("c"), other.context("z")] == ["abc", "yxz"]
+    assert [book.context("b"), other.context("x")] == ["ab", "yx"]
+    if not code:
+        # Nobody tells the kernel that its notebook has another name.
+        book.path = book.path.rename(tmp_path / "renamed.ipynb")
+        book.cells.reverse()
+        book.save()
+        assert [book.context("a"), other.context("z"), book.context("b")] == ["cba", "yxz", "cb"]

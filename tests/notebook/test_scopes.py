@@ -242,6 +242,9 @@ def test_what_ran_and_what_it_gave_can_be_asked_about(loaded: Cells) -> None:
     number = loaded.shell.execution_count - 1
     loaded.ask(f"What is {{In[-1]}}? Is it {{Out[{number}]}}, {{_}}?")
     assert texts(conversation(loaded).latest) == ["What is 6 * 7? Is it 42, 42?"]
+    loaded.shell.run_cell("%llm status", store_history=True)
+    loaded.ask(f"{{In[-1]}} and {{Out[{number}] if In else 0}}")
+    assert texts(conversation(loaded).latest) == ["%llm status and 42"], "as it was typed"
 
 
 def test_status_says_what_was_saved(loaded: Cells) -> None:

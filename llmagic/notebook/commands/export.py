@@ -37,8 +37,9 @@ def _export(runtime: Runtime, given: argparse.Namespace) -> None:
     turns = [e.turn for e in conversation.entries if e.scope.joins and e.scope.thread == thread]
     if not turns:
         threads = conversation.threads()
-        hint = options.hint(thread, threads) if threads else "; ask something in a %%llm cell"
-        raise UsageError(f"there are no turns in thread {thread!r}{hint}")
+        if not threads:
+            raise UsageError(f"{path.name} is not written: {runtime.nothing(document)}")
+        raise UsageError(f"there are no turns in thread {thread!r}{options.hint(thread, threads)}")
     try:
         if path.suffix == ".json":
             text = json.dumps({"messages": list(messages(turns[-1]))}, ensure_ascii=False, indent=1)

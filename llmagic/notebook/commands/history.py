@@ -29,7 +29,7 @@ def _history(runtime: Runtime, given: argparse.Namespace) -> None:
     if rows:
         runtime.show(table([("turn", "question", "images", "reply", "tokens", "end"), *rows]))
     else:
-        runtime.show(display.bundle("no turns yet; ask something in a %%llm cell"))
+        runtime.show(display.bundle(runtime.nothing(document)))
 
 
 def _rows(

@@ -14,10 +14,11 @@ from llmagic.notebook.runtime import Runtime
 
 def _restore(runtime: Runtime, given: argparse.Namespace) -> None:
     runtime.arrange()
+    runtime.recall_versions()
     conversation = runtime.conversation
     found = which(conversation, given.turn, versions=True)
     cell = found.request.cell
-    entry = conversation.restore(cell, found.turn.id) if cell is not None else None
+    entry = runtime.restore(cell, found.turn.id) if cell is not None else None
     if entry is None:
         raise UsageError(
             f"turn {found.turn.id[:SHORT]} cannot be put back: its cell is not in the notebook "

@@ -49,10 +49,11 @@ class Line:
 
 def _tree(runtime: Runtime, _: argparse.Namespace) -> None:
     document = runtime.arrange()
+    runtime.recall_versions()
     sources = document.sources if document is not None else {}
     branches = tree(runtime.conversation, sources, runtime.loaded.session)
     if not branches:
-        runtime.show(display.bundle("no turns yet; ask something in a %%llm cell"))
+        runtime.show(display.bundle(runtime.nothing(document)))
         return
     lines = list(arranged(branches))
     runtime.show({"text/plain": as_text(lines), "image/svg+xml": as_svg(lines)})
