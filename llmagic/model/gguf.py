@@ -150,9 +150,9 @@ def _whole(value: Scalar | None) -> int:
 
 def _read_header(path: Path) -> Header:
     if not path.exists():
+        hint = "" if path.is_absolute() else f"; it is relative to {str(Path.cwd())!r}"
         raise ModelFileError(
-            f"expected a GGUF file at {str(path)!r}, and there is none. Check the path; it is "
-            f"relative to {str(Path.cwd())!r}."
+            f"expected a GGUF file at {str(path)!r}, and there is none. Check the path{hint}."
         )
     if path.is_dir():
         raise ModelFileError(

@@ -102,6 +102,10 @@ def test_the_extension_of_a_checkout_is_built_by_make(
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(said if isinstance(said, str) else json.dumps(said))
     monkeypatch.syspath_prepend(site)
+    # This environment may have the extension.
+    monkeypatch.setattr(
+        "jupyter_core.paths.jupyter_path", lambda *sub: [str(folders.joinpath("jupyter", *sub))]
+    )
     install(folders, "llmagic", "1")
     (old,) = (each for each in packages.extensions() if each.name == "extension llmagic")
     assert (old.status, old.text) == (

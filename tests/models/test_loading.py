@@ -95,25 +95,23 @@ def test_numbers_out_of_range_are_refused(name: str, value: object) -> None:
         Loading(**{name: value})
 
 
-@pytest.mark.parametrize("n_threads", [1, 4])
-@pytest.mark.parametrize("image_tokens", [1, 1 << 20])
-def test_numbers_in_range_do_not_end_the_process(
-    toy_named: Named, n_threads: int, image_tokens: int
-) -> None:
+def test_numbers_in_range_do_not_end_the_process(toy_named: Named) -> None:
     toy = toy_named("qwen2vl")
     code = f"""
 from llmagic import Session
 from llmagic.settings import Loading
-loading = Loading(n_threads={n_threads}, image_tokens={image_tokens}, n_gpu_layers=99)
-try:
-    Session({str(toy.model)!r}, loading=loading).close()
-except Exception as error:
-    print(type(error).__name__)
+for n_threads, image_tokens in (1, 1), (4, 1), (1, 1 << 20), (4, 1 << 20):
+    loading = Loading(n_threads=n_threads, image_tokens=image_tokens, n_gpu_layers=99)
+    try:
+        Session({str(toy.model)!r}, loading=loading).close()
+    except Exception as error:
+        print(type(error).__name__)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) <= {"ProjectorError"}
 
 
 # In a kernel ----------------------------------------------------------------------------------
