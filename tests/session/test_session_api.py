@@ -104,6 +104,7 @@ with Session(toy.model, projector=toy.projector, loading=Loading(n_threads=1)) a
 """
 
 
+@pytest.mark.parametrize("toy", ["llama", "qwen35"], indirect=True)
 def test_ids_are_the_same_in_another_process(toy: Toy, session: Session) -> None:
     command = [sys.executable, "-c", CHILD, toy.name, str(toy.model.parent)]
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
