@@ -30,7 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from tests.browser.lab import Desk, Lab
+from tests.browser.desk import Desk
+from tests.browser.lab import Lab
 from tests.browser.server import Server
 
 

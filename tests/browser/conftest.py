@@ -71,7 +71,7 @@ class Desks:
         self._shared = None
 
     def _new(self) -> Any:
-        from tests.browser.lab import Desk
+        from tests.browser.desk import Desk
 
         return Desk(self._browser, self.server)
 
