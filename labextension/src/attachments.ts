@@ -38,3 +38,12 @@ export function setAttachments(model: ICellModel, attachments: Attachments): voi
     }
   }, false);
 }
+
+/**
+ * Begin a new step of undo: what is done within half a second is one step otherwise, and undoing
+ * the removal of an image would take the insertion of another with it.
+ */
+export function beginStep(model: ICellModel): void {
+  const { undoManager } = model.sharedModel as { undoManager?: { stopCapturing(): void } | null };
+  undoManager?.stopCapturing();
+}

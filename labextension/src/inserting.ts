@@ -4,6 +4,7 @@ import { CodeEditor } from '@jupyterlab/codeeditor';
 import { Extension } from '@codemirror/state';
 import { EditorView, ViewPlugin, ViewUpdate } from '@codemirror/view';
 import { Drag } from '@lumino/dragdrop';
+import { beginStep } from './attachments';
 import { Conversation } from './conversation';
 import { Conversations } from './conversations';
 import { prepare, unusedName } from './images';
@@ -114,6 +115,7 @@ async function insert(
       const lead = line.number === 1 ? '\n' : '';
       const from = line.number === 1 ? line.to : mark.at;
       const text = `${lead}${written}`;
+      beginStep(cell);
       view.dispatch({
         changes: { from, insert: text },
         selection: { anchor: from + text.length },

@@ -1,5 +1,6 @@
 import { Cell } from '@jupyterlab/cells';
 import { Widget } from '@lumino/widgets';
+import { beginStep } from './attachments';
 import { Conversation } from './conversation';
 import { describe } from './describe';
 import { references, withoutReference } from './source';
@@ -120,6 +121,7 @@ export class Strip extends Widget {
   /** Undo brings the reference back, and with it the image. */
   private _remove(name: string): void {
     const model = this.cell.model.sharedModel;
+    beginStep(this.cell.model);
     model.setSource(withoutReference(model.getSource(), name));
     this.cell.editor?.focus();
   }
