@@ -20,8 +20,15 @@ if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {cores[number % len(cores)]})
 
 # A machine that does something else at the same time is no failure.
-settings.register_profile("llmagic", deadline=None)
-settings.load_profile("llmagic")
+settings.register_profile("quick", deadline=None, max_examples=25)
+settings.register_profile("slow", deadline=None, max_examples=100)
+settings.load_profile("quick")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where slow tests run, those with examples try more of them."""
+    if config.option.markexpr != "not slow":
+        settings.load_profile("slow")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
