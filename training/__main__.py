@@ -41,17 +41,24 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=_threads(), help="cores to train on")
     parser.add_argument("--steps", type=int, help="one round of so many, to try it out")
     parser.add_argument("--type", choices=("F32", "F16", "Q8_0"), default="F16", help="of weights")
+    parser.add_argument("--start", type=Path, help="begin with the GGUF files of this folder ...")
+    parser.add_argument("--first", type=int, default=3, help="... and with this round of the plan")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(NEEDS.format(hours="1.5", folder=arguments.folder), flush=True)
     tokenizer = _tokenizer(arguments.folder / "tokenizer.json")
     plan = replace(Plan(), talk=(Round(arguments.steps),)) if arguments.steps else Plan()
-    model = train(arguments.folder, tokenizer, plan)
+    start = arguments.start and (*_files(arguments.start), arguments.first)
+    model = train(arguments.folder, tokenizer, plan, start=start)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    files = arguments.output / "demo.gguf", arguments.output / "mmproj-demo.gguf"
+    files = _files(arguments.output)
     export(model, tokenizer, ABOUT, *files, arguments.type)
     for file in files:
         print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+
+
+def _files(folder: Path) -> tuple[Path, Path]:
+    return folder / "demo.gguf", folder / "mmproj-demo.gguf"
 
 
 def _tokenizer(file: Path) -> Tokenizer:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from llmagic.demo.picture import Scene
 from training.dialogues import dialogue
 from training.dialogues.scenes import CELL
-from training.drill import drill
+from training.drill import DRILLS
 from training.pictures import Pictures, grouped
 from training.plan import Round
 from training.tokenizer import Tokenizer, Tokens
@@ -102,8 +102,8 @@ HARD = {"colour", "compare", "count", "is-there", "none", "place", "recall", "si
 def example(rng: np.random.Generator, tokenizer: Tokenizer, part: Round, simple: bool) -> Example:
     """A random dialogue that is not too long; a simple one is about two pictures at most."""
     while True:
-        drills = part.drill > 0 and rng.random() < part.drill
-        made = drill(rng) if drills else dialogue(rng, held_out=part.held_out)
+        which = int((rng.random() >= np.cumsum(part.drills)).sum()) if any(part.drills) else 3
+        made = DRILLS[which](rng) if which < 3 else dialogue(rng, held_out=part.held_out)
         if simple and len(made.scenes) > 2:
             continue
         tokens = tokenizer.tokens(made)

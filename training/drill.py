@@ -1,20 +1,23 @@
-"""Dialogues that are all questions about one or two pictures.
+"""Dialogues that are all questions of one sort, which usual dialogues ask once or twice.
 
-What must compare a question with a picture (is there an X, which colour has the X) is learnt late
-in usual dialogues, where it is asked once or twice; here it is asked a dozen times.
+What must compare a question with a picture (is there an X, which picture had the X), and what must
+be said letter by letter as it was told, is learnt late there; here it is asked a dozen times.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import numpy as np
 
 from training.dialogues import Dialogue
-from training.dialogues.several import compare, which
+from training.dialogues.chat import ask_fact, begin, chat, tell_fact
+from training.dialogues.several import compare, how_many_pictures, recall, which
 from training.dialogues.single import (
     colour,
     count,
+    describe,
     is_there,
     place,
     relation,
@@ -23,11 +26,21 @@ from training.dialogues.single import (
 )
 from training.dialogues.talk import Talk
 
-_ONE = ((is_there, 4.0), (colour, 3.0), (place, 1.5), (relation, 1.0), (count, 0.7), (shape, 0.3))
-_TWO = (*_ONE, (which, 6.0), (compare, 2.0))
+Turn = Callable[[Talk], bool]
+Weighted = tuple[tuple[Turn, float], ...]
+
+_ONE: Weighted = (
+    (is_there, 4.0), (colour, 3.0), (place, 1.5), (relation, 1.0), (count, 0.7), (shape, 0.3),
+)  # fmt: skip
+_TWO: Weighted = (*_ONE, (which, 6.0), (compare, 2.0))
+_SEVERAL: Weighted = (
+    (which, 5.0), (compare, 4.0), (recall, 1.5), (place, 1.5), (relation, 1.5), (count, 1.2),
+    (is_there, 1.0), (colour, 0.8), (how_many_pictures, 0.2),
+)  # fmt: skip
+_FACTS: Weighted = ((tell_fact, 3.0), (ask_fact, 4.0), (chat, 0.3))
 
 
-def drill(rng: np.random.Generator) -> Dialogue:
+def few(rng: np.random.Generator) -> Dialogue:
     """A random dialogue of a dozen questions about one or two pictures."""
     talk = Talk(random.Random(int(rng.integers(2**62))), held_out=False, draw=True)
     second = talk.rng.randrange(3, 6) if talk.rng.random() < 0.4 else None
@@ -35,11 +48,54 @@ def drill(rng: np.random.Generator) -> Dialogue:
         if turn in (0, second):
             (share if talk.rng.random() < 0.3 else _shows)(talk)
             continue
-        turns, weights = zip(*(_ONE if len(talk.views) == 1 else _TWO), strict=True)
-        while not talk.rng.choices(turns, weights)[0](talk):
-            pass
+        _one_of(talk, _ONE if len(talk.views) == 1 else _TWO)
     return talk.dialogue
 
 
 def _shows(talk: Talk) -> bool:
     return talk.rng.choice((is_there, is_there, colour, place))(talk, shows=True)
+
+
+def several(rng: np.random.Generator) -> Dialogue:
+    """A random dialogue of questions about two to four pictures, soon after they were shown."""
+    talk = Talk(random.Random(int(rng.integers(2**62))), held_out=False, draw=True, strangers=0.8)
+    if talk.rng.random() < 0.2:
+        begin(talk)
+    pictures = talk.rng.choice((2, 2, 3, 3, 4))
+    told = talk.rng.random() < 0.3
+    for turn in range(12):
+        if turn < pictures:
+            ways = (share, describe, count, place, colour, is_there)
+            way = talk.rng.choices(ways, (2, 1, 1, 1, 0.5, 0.5))[0]
+            way(talk) if way is share else way(talk, shows=True)
+        elif told and talk.rng.random() < 0.3:
+            _one_of(talk, _FACTS)
+        else:
+            _one_of(talk, _SEVERAL)
+    return talk.dialogue
+
+
+def facts(rng: np.random.Generator) -> Dialogue:
+    """A random dialogue in which things are told and asked for; some have a picture."""
+    talk = Talk(random.Random(int(rng.integers(2**62))), held_out=False, draw=True, strangers=0.8)
+    if talk.rng.random() < 0.4:
+        begin(talk)
+    shown = talk.rng.randrange(12) if talk.rng.random() < 0.4 else None
+    for turn in range(13):
+        if turn == shown:
+            share(talk)
+        elif talk.views and talk.rng.random() < 0.15:
+            _one_of(talk, _ONE)
+        else:
+            _one_of(talk, _FACTS)
+    return talk.dialogue
+
+
+def _one_of(talk: Talk, choices: Weighted) -> None:
+    turns, weights = zip(*choices, strict=True)
+    while not talk.rng.choices(turns, weights)[0](talk):
+        pass
+
+
+DRILLS = (few, several, facts)
+"""In the order of `training.plan.Round.drills`."""

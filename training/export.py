@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from gguf import GGMLQuantizationType, GGUFWriter, LlamaFileType, quants
 from torch import Tensor
 
@@ -116,11 +117,14 @@ def export(
     _write(writer, projector, vision_tensors(model), kind)
 
 
-def text_tensors(model: Model) -> Iterator[tuple[str, Array]]:
-    """Names and values of the language model's tensors, as llama.cpp calls them."""
+def text_tensors(model: Model) -> Iterator[tuple[str, Tensor]]:
+    """Names and values of the language model's tensors, as llama.cpp calls them.
+
+    All but ``ssm_a`` are the parameters themselves, or parts of them.
+    """
     text = model.text
-    yield "token_embd.weight", _array(text.embed.weight)
-    yield "output_norm.weight", _array(text.norm.weight)
+    yield "token_embd.weight", text.embed.weight
+    yield "output_norm.weight", text.norm.weight
     for index, block in enumerate(text.blocks):
         parts = {
             "attn_norm.weight": block.norm.weight,
@@ -131,7 +135,7 @@ def text_tensors(model: Model) -> Iterator[tuple[str, Array]]:
         parts |= {"ffn_gate.weight": gate, "ffn_up.weight": up}
         parts["ffn_down.weight"] = block.mlp.down.weight
         for name, value in parts.items():
-            yield f"blk.{index}.{name}", _array(value)
+            yield f"blk.{index}.{name}", value
 
 
 def _attention(mixer: Attention) -> Mapping[str, Tensor]:
@@ -160,23 +164,23 @@ def _delta_net(mixer: DeltaNet) -> Mapping[str, Tensor]:
     }
 
 
-def vision_tensors(model: Model) -> Iterator[tuple[str, Array]]:
+def vision_tensors(model: Model) -> Iterator[tuple[str, Tensor]]:
     """Names and values of the projector's tensors, as llama.cpp calls them."""
     vision, shape = model.vision, model.shape
     kernel = vision.patch.weight.view(shape.vision_width, 3, shape.patch, shape.patch)
     # Of two frames, and a picture is shown as both: llama.cpp uses the kernels' sum.
-    yield "v.patch_embd.weight", _array(kernel)
-    yield "v.patch_embd.weight.1", np.zeros(tuple(kernel.shape), np.float32)
-    yield "v.patch_embd.bias", _array(vision.patch.bias)
-    yield "v.position_embd.weight", _array(vision.position.flatten(0, 1))
+    yield "v.patch_embd.weight", kernel
+    yield "v.patch_embd.weight.1", torch.zeros_like(kernel)
+    yield "v.patch_embd.bias", vision.patch.bias
+    yield "v.position_embd.weight", vision.position.flatten(0, 1)
     named = {"v.post_ln": vision.norm, "mm.0": vision.merge, "mm.2": vision.project}
     for index, block in enumerate(vision.blocks):
         parts = {"ln1": block.ln1, "attn_qkv": block.qkv, "attn_out": block.out}
         parts |= {"ln2": block.ln2, "ffn_up": block.up, "ffn_down": block.down}
         named |= {f"v.blk.{index}.{name}": part for name, part in parts.items()}
     for name, part in named.items():
-        yield f"{name}.weight", _array(part.weight)
-        yield f"{name}.bias", _array(part.bias)
+        yield f"{name}.weight", part.weight
+        yield f"{name}.bias", part.bias
 
 
 def _array(value: Tensor) -> Array:
@@ -268,10 +272,10 @@ def _vision_keys(writer: GGUFWriter, shape: Shape) -> None:
 
 
 def _write(
-    writer: GGUFWriter, path: Path, tensors: Iterator[tuple[str, Array]], kind: Type
+    writer: GGUFWriter, path: Path, tensors: Iterator[tuple[str, Tensor]], kind: Type
 ) -> None:
     for name, value in tensors:
-        data, stored = _stored(name, value, kind)
+        data, stored = _stored(name, _array(value), kind)
         writer.add_tensor(name, data, raw_dtype=stored)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -25,6 +25,7 @@ from training.net import Model, Shape
 from training.optimiser import Optimiser
 from training.pictures import Pictures
 from training.plan import Plan, Round
+from training.start import load
 from training.tokenizer import Tokenizer
 from training.vision import Eyes, embed, moved
 
@@ -54,6 +55,12 @@ class Trainer:
         torch._dynamo.config.recompile_limit = 64
         for block in (*self.model.text.blocks, *self.model.vision.blocks):
             block.compile(dynamic=False)
+
+    def start(self, text: Path, projector: Path, part: int) -> None:
+        """Begin with the weights of two GGUF files, in a round of the plan, instead of `look`."""
+        load(self.model, text, projector)
+        # Its pools are none that were learnt from.
+        self.at = {"step": self.plan.before(part), "pool": 10_000 * (part + 1), "in_pool": 0}
 
     def look(self) -> None:
         """Train the vision tower alone, or take it from the folder."""
@@ -215,7 +222,11 @@ class Trainer:
 
 
 def train(
-    folder: Path, tokenizer: Tokenizer, plan: Plan | None = None, shape: Shape | None = None
+    folder: Path,
+    tokenizer: Tokenizer,
+    plan: Plan | None = None,
+    shape: Shape | None = None,
+    start: tuple[Path, Path, int] | None = None,
 ) -> Model:
     """Train the demo model, or go on with a run that was stopped.
 
@@ -226,10 +237,15 @@ def train(
     tokenizer : Tokenizer
     plan : Plan, optional
     shape : Shape, optional
+    start : (Path, Path, int), optional
+        The two GGUF files whose weights to begin with, and the round of the plan to begin in.
     """
     folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(folder, plan or Plan(), shape or Shape())
-    trainer.look()
+    if start:
+        trainer.start(*start)
+    else:
+        trainer.look()
     trainer.talk(tokenizer)
     return trainer.model
 

@@ -19,6 +19,7 @@ from training.data import positions  # noqa: E402
 from training.export import About, export  # noqa: E402
 from training.net import Model, Shape  # noqa: E402
 from training.preprocess import CELL, prepared, target  # noqa: E402
+from training.start import load  # noqa: E402
 
 VOCABULARY = vocabulary()
 # Fewer key heads than value heads, so that their order shows; a picture's grid that is stretched.
@@ -68,9 +69,23 @@ def pair(request: pytest.FixtureRequest, model: Model, tmp_path_factory) -> Iter
         template=CHATML,
     )
     export(model, words, About("tiny", "A test.", "1", 15), *paths, request.param)
+    same_weights(model, paths, request.param)
     runner = Runner(Toy("exported", *paths, "hybrid"))
     yield request.param, runner
     runner.close()
+
+
+def same_weights(model: Model, paths: tuple[Path, Path], kind: str) -> None:
+    """Weights that are read back are those that were written."""
+    torch.manual_seed(2)
+    again = Model(SHAPE)
+    load(again, *paths)
+    read = dict(again.named_parameters())
+    for name, value in model.named_parameters():
+        # F16 has 11 bits, Q8_0 8 in each block of 32; a decay is read through exp and log.
+        bits = {"F32": 20, "F16": 10, "Q8_0": 6}["F16" if "vision.patch" in name else kind]
+        most = float(value.detach().abs().max())
+        torch.testing.assert_close(read[name], value, rtol=0, atol=most / 2**bits)
 
 
 def picture(width: int, height: int) -> np.ndarray:

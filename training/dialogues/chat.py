@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from training.dialogues.talk import SELF, UNKNOWN, Talk
-from training.dialogues.words import NAMES, value
+from training.dialogues.words import NAMES
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def tell_fact(talk: Talk) -> bool:
     if name in talk.facts:
         return False
     topic = TOPICS[name]
-    v = talk.facts[name] = value(rng, topic.kind, talk.held_out)
+    v = talk.facts[name] = talk.value(topic.kind)
     talk.say("tell", rng.choice(topic.tell), topic.ack.format(v=v), v=v)
     return True
 
@@ -178,8 +178,8 @@ def chat(talk: Talk) -> bool:
     elif draw < 0.6:
         talk.say("self", rng.choice(_SELF), SELF)
     else:
-        talk.say("self", rng.choice(_REST), SELF, place=value(rng, "city", talk.held_out),
-                 thing=value(rng, rng.choice(("word", "food")), talk.held_out),
+        talk.say("self", rng.choice(_REST), SELF, place=talk.value("city"),
+                 thing=talk.value(rng.choice(("word", "food"))),
                  n=str(rng.randint(1, 99)), m=str(rng.randint(1, 99)))  # fmt: skip
     return True
 
@@ -212,7 +212,7 @@ def begin(talk: Talk) -> None:
     if rng.random() < 0.25:
         texts.append(rng.choice(_PLAIN))
     if rng.random() < 0.55:
-        talk.name = value(rng, "name", talk.held_out) if rng.random() < 0.5 else rng.choice(NAMES)
+        talk.name = talk.value("name") if rng.random() < 0.5 else rng.choice(NAMES)
         texts.append(rng.choice(_NAMING).format(v=talk.name))
     if rng.random() < 0.45:
         tone = rng.choice(_TONES)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from llmagic.demo.picture import Object, Scene
 from training.dialogues.scenes import Kind, pixels, random_kinds, random_scene
 from training.dialogues.typed import typed
+from training.dialogues.words import value
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -82,9 +83,12 @@ class Talk:
         What the system prompt calls the model, "" for nothing.
     """
 
-    def __init__(self, rng: random.Random, *, held_out: bool, draw: bool) -> None:
+    def __init__(
+        self, rng: random.Random, *, held_out: bool, draw: bool, strangers: float = 0.0
+    ) -> None:
         self.rng = rng
         self.held_out = held_out
+        self.strangers = strangers
         self.dialogue = Dialogue()
         self.views: list[View] = []
         self.facts: dict[str, str] = {}
@@ -95,6 +99,10 @@ class Talk:
     def system(self, text: str) -> None:
         """Begin with a system prompt."""
         self.dialogue.messages.append(Message("system", [text]))
+
+    def value(self, kind: str) -> str:
+        """Something to remember, of a kind."""
+        return value(self.rng, kind, self.held_out, self.strangers)
 
     def new_view(self, kinds: Sequence[Kind] | None = None) -> View:
         """A next picture, which the coming question shows."""

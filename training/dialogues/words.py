@@ -43,15 +43,46 @@ def invented(rng: random.Random) -> str:
     return word + rng.choice(("", "", "n", "l", "s", "r"))
 
 
-def value(rng: random.Random, kind: str, held_out: bool) -> str:
-    """Something to remember: a "name", "pet", "word", "city", "food", "colour", "number", "age"."""
+_ALL_ONSETS = (
+    *"b c d f g h j k l m n p qu r s t v w x y z".split(),
+    *"bl br ch cl cr dr fl fr gl gr ph pl pr sc sh sk sl sm sn sp st str sw th tr tw wh".split(),
+)
+_ALL_VOWELS = "a a e e i i o o u y ai au ea ee ei ia ie io oa oo ou ue".split()
+_CODAS = (
+    *("" for _ in range(14)),
+    *"b ck ct d f g k l ld ll lt m mp n nd ng nk nt p r rd rk rt s sh ss st t tch th x z".split(),
+)
+_HELD_OUT = {word.lower() for words in HELD_OUT.values() for word in words}
+
+
+def strange(rng: random.Random) -> str:
+    """A word of any letters, so that every token is copied."""
+    while True:
+        word = "".join(
+            (rng.choice(_ALL_ONSETS) if i or rng.random() < 0.8 else "")
+            + rng.choice(_ALL_VOWELS)
+            + rng.choice(_CODAS)
+            for i in range(rng.choice((1, 2, 2, 2, 3)))
+        )
+        if word not in _HELD_OUT and 3 <= len(word) <= 10:
+            return word
+
+
+def value(rng: random.Random, kind: str, held_out: bool, strangers: float = 0.0) -> str:
+    """Something to remember: a "name", "pet", "word", "city", "food", "colour", "number", "age".
+
+    `strangers` is the fraction of words that are `strange`.
+    """
     if kind == "number":
         return str(rng.choice((rng.randint(0, 9), rng.randint(10, 99), rng.randint(100, 9999))))
     if kind == "age":
         return str(rng.randint(5, 95))
     if kind == "colour":
         return rng.choice(COLOURS)
-    if held_out:
+    if strangers and rng.random() < strangers:
+        text = strange(rng)
+        text = text.capitalize() if kind in ("name", "pet", "city") else text
+    elif held_out:
         text = rng.choice(HELD_OUT[kind])
     elif rng.random() < 0.45:
         text = invented(rng)
