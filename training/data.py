@@ -102,8 +102,9 @@ HARD = {"colour", "compare", "count", "is-there", "none", "place", "recall", "si
 def example(rng: np.random.Generator, tokenizer: Tokenizer, part: Round, simple: bool) -> Example:
     """A random dialogue that is not too long; a simple one is about two pictures at most."""
     while True:
-        which = int((rng.random() >= np.cumsum(part.drills)).sum()) if any(part.drills) else 3
-        made = DRILLS[which](rng) if which < 3 else dialogue(rng, held_out=part.held_out)
+        which = (rng.random() >= np.cumsum(part.drills)).sum() if part.drills else 0
+        drills = which < len(part.drills)
+        made = DRILLS[which](rng) if drills else dialogue(rng, held_out=part.held_out)
         if simple and len(made.scenes) > 2:
             continue
         tokens = tokenizer.tokens(made)

@@ -13,7 +13,13 @@ import numpy as np
 
 from training.dialogues import Dialogue
 from training.dialogues.chat import ask_fact, begin, chat, tell_fact
-from training.dialogues.several import compare, how_many_pictures, recall, which
+from training.dialogues.several import (
+    compare,
+    how_many_pictures,
+    missing_picture,
+    recall,
+    which,
+)
 from training.dialogues.single import (
     colour,
     count,
@@ -23,6 +29,7 @@ from training.dialogues.single import (
     relation,
     shape,
     share,
+    size,
 )
 from training.dialogues.talk import Talk
 
@@ -35,7 +42,10 @@ _ONE: Weighted = (
 _TWO: Weighted = (*_ONE, (which, 6.0), (compare, 2.0))
 _SEVERAL: Weighted = (
     (which, 5.0), (compare, 4.0), (recall, 1.5), (place, 1.5), (relation, 1.5), (count, 1.2),
-    (is_there, 1.0), (colour, 0.8), (how_many_pictures, 0.2),
+    (is_there, 1.0), (colour, 0.8), (how_many_pictures, 0.2), (missing_picture, 0.2),
+)  # fmt: skip
+_PLACES: Weighted = (
+    (place, 4.0), (relation, 3.0), (count, 1.0), (size, 0.8), (colour, 0.5), (is_there, 0.5),
 )  # fmt: skip
 _FACTS: Weighted = ((tell_fact, 3.0), (ask_fact, 4.0), (chat, 0.3))
 
@@ -91,11 +101,24 @@ def facts(rng: np.random.Generator) -> Dialogue:
     return talk.dialogue
 
 
+def places(rng: np.random.Generator) -> Dialogue:
+    """A random dialogue about where things stand in one or two pictures, and how many there are."""
+    talk = Talk(random.Random(int(rng.integers(2**62))), held_out=False, draw=True)
+    second = talk.rng.randrange(1, 7) if talk.rng.random() < 0.6 else None
+    for turn in range(13):
+        if turn in (0, second):
+            way = talk.rng.choice((share, place, relation, count, size))
+            way(talk) if way is share else way(talk, shows=True)
+        else:
+            _one_of(talk, _PLACES)
+    return talk.dialogue
+
+
 def _one_of(talk: Talk, choices: Weighted) -> None:
     turns, weights = zip(*choices, strict=True)
     while not talk.rng.choices(turns, weights)[0](talk):
         pass
 
 
-DRILLS = (few, several, facts)
+DRILLS = (few, several, facts, places)
 """In the order of `training.plan.Round.drills`."""

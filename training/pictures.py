@@ -26,8 +26,8 @@ class Pictures:
     pixels : (pictures, height, width, 3) uint8
     places : (pictures * cells,) int64, where the tokens stand in a flattened batch of dialogues
     kinds : (pictures * cells,) int64, colour and shape in a cell, -1 for none
-    measures : (pictures * cells, 3) float32, where in its cell the shape's centre is and how large
-        it is, in cells
+    measures : (pictures * cells, 5) float32, where in its cell the shape's centre is and how large
+        it is, in cells, and where in the picture, from -1 to 1
     """
 
     pixels: Tensor
@@ -57,17 +57,20 @@ def grouped(
 
 def _group(scenes: list[Scene], arrays: list[npt.NDArray[np.uint8]], places: list[int]) -> Pictures:
     rows, columns = scenes[0].height // CELL, scenes[0].width // CELL
-    measures = np.zeros((len(scenes), rows, columns, 3), np.float32)
+    measures = np.zeros((len(scenes), rows, columns, 5), np.float32)
     for index, each in enumerate(scenes):
         for item in each.objects:
             x, y = item.x / CELL, item.y / CELL
             row, column = min(int(y), rows - 1), min(int(x), columns - 1)
-            measures[index, row, column] = x - column - 0.5, y - row - 0.5, item.size / CELL - 1
+            measures[index, row, column] = (
+                *(x - column - 0.5, y - row - 0.5, item.size / CELL - 1),
+                *(2 * x / columns - 1, 2 * y / rows - 1),
+            )
     return Pictures(
         torch.from_numpy(np.stack(arrays)),
         torch.tensor(places, dtype=torch.int64),
         torch.from_numpy(np.stack([kinds(each, rows, columns).ravel() for each in scenes]).ravel()),
-        torch.from_numpy(measures.reshape(-1, 3)),
+        torch.from_numpy(measures.reshape(-1, 5)),
     )
 
 

@@ -23,9 +23,9 @@ class Round:
         Whether every answer counts the same, however long it is; otherwise every token does.
     choice : int
         Of so many dialogues, the one with most of the hard questions is taken.
-    drills : (float, float, float)
-        Fractions of dialogues that are all questions about one or two pictures, about several, and
-        about what was told (`training.drill`).
+    drills : tuple of float
+        Fractions of dialogues that are all questions of one sort: about one or two pictures, about
+        several, about what was told, about places (`training.drill.DRILLS`).
     held_out : bool
         Whether names and words are ones that training never tells; for checks.
     simple : int
@@ -41,7 +41,7 @@ class Round:
     alike: bool = True
     choice: int = 1
     simple: int = 0
-    drills: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    drills: tuple[float, ...] = ()
     held_out: bool = False
 
     @property
@@ -89,10 +89,12 @@ class Plan:
         Round(1900, leave=1400, vision=(0.3, 0.85), alike=False, simple=20),
         # What takes long to learn has short answers, which are drowned by the long ones.
         Round(800, leave=100, peak=0.8, vision=(0.0, 0.85), choice=2),
-        Round(700, peak=0.8, warm_up=50, flat=0.4, vision=(0.0, 0.85), drills=(0.6, 0.0, 0.0)),
+        Round(700, peak=0.8, warm_up=50, flat=0.4, vision=(0.0, 0.85), drills=(0.6,)),
         # By now it sees; what is left is to look back, and to say letter by letter what was told.
-        Round(8000, leave=3000, peak=0.7, flat=0.9, vision=(0.0, 0.0), drills=(0.15, 0.4, 0.2)),
-        Round(1000, peak=0.7, warm_up=1, flat=0.0, vision=(0.0, 0.0), drills=(0.1, 0.3, 0.15)),
+        Round(8000, leave=1600, peak=0.7, flat=0.9, vision=(0.0, 0.0), drills=(0.15, 0.4, 0.2)),
+        # Places, which the vision tower has to tell it.
+        Round(4000, leave=500, peak=0.7, warm_up=1, flat=0.9, drills=(0.1, 0.3, 0.1, 0.25)),
+        Round(1000, peak=0.7, warm_up=1, flat=0.0, vision=(0.0, 0.5), drills=(0.1, 0.3, 0.1, 0.15)),
     )
     tokens: int = 4096
     muon: float = 0.02

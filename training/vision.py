@@ -26,7 +26,7 @@ class Eyes(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.kind = nn.Linear(width, len(COLOURS) * len(SHAPES) + 1)
-        self.measure = nn.Linear(width, 3)
+        self.measure = nn.Linear(width, 5)
 
     def forward(self, seen: Tensor, pictures: Pictures) -> tuple[Tensor, Tensor]:
         """Loss, and how many shapes of how many are read right.
