@@ -84,6 +84,8 @@ def _quantity(text: str, units: dict[str, int], expected: str) -> float:
 
 
 def _folder(arguments: argparse.Namespace) -> Folder:
+    if arguments.store == "":
+        raise UsageError("expected the store's folder after --store, got nothing; leave it out.")
     path = root() if arguments.store is None else located(arguments.store)
     if os.path.exists(path) and not os.path.isdir(path):
         raise UsageError(f"expected the store's folder, and {path} is a file.")
@@ -163,12 +165,16 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _prune(arguments: argparse.Namespace) -> int:
     folder = _folder(arguments)
-    return _removed(arguments, folder, prune(folder, _selection(arguments), arguments.budget))
+    with _Progress() as progress:
+        removed = prune(folder, _selection(arguments), arguments.budget, progress.show)
+    return _removed(arguments, folder, removed)
 
 
 def _clear(arguments: argparse.Namespace) -> int:
     folder = _folder(arguments)
-    return _removed(arguments, folder, clear(folder, _selection(arguments)))
+    with _Progress() as progress:
+        removed = clear(folder, _selection(arguments), progress.show)
+    return _removed(arguments, folder, removed)
 
 
 def _removed(arguments: argparse.Namespace, folder: Folder, removed: Removed) -> int:
@@ -248,7 +254,7 @@ class _Progress:
     def show(self, done: int, total: int) -> None:
         if not self._on:
             return
-        full = _BAR * done // max(1, total)
+        full = min(_BAR, _BAR * done // max(1, total))
         line = f"[{'#' * full}{'.' * (_BAR - full)}] {_human(done)} of {_human(total)}"
         if line != self._shown:
             print("\r" + line.ljust(len(self._shown)), end="", file=sys.stderr, flush=True)

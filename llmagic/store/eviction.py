@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from llmagic.store.container import DamagedError, Kind
@@ -60,12 +60,18 @@ class Parents:
 
 
 def evict(
-    folder: Folder, parents: Parents, budget: int, *, keep: Id | None = None
+    folder: Folder,
+    parents: Parents,
+    budget: int,
+    *,
+    keep: Id | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evicted | None:
     """Remove entries until the store is within its budget.
 
     A checkpoint goes only when nothing stands on it. A few more go than must, so that this is not
-    done again for every new entry; but `keep`, the newest, only if it must.
+    done again for every new entry; but `keep`, the newest, only if it must. `progress` gets the
+    bytes removed so far, and about how many are to go.
 
     Returns None where another process is at it already.
     """
@@ -91,6 +97,7 @@ def evict(
                 continue
             total -= record.n_bytes
             files += 1
+            progress(before - total, before - budget + budget // 32)
             parent = above.get(key)
             if parent is None:
                 continue

@@ -15,6 +15,13 @@ from llmagic.store.folder import Folder, Record
 # next look finds.
 _LOCK_SECONDS = 10.0
 
+Progress = Callable[[int, int], None]
+"""Gets the bytes that are dealt with so far, and in all; each stage begins anew."""
+
+
+def _silent(done: int, total: int) -> None:
+    """Nobody looks."""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -42,13 +49,19 @@ class Selection:
     def is_everything(self) -> bool:
         return self == Selection()
 
-    def of(self, folder: Folder) -> Iterator[tuple[Record, dict[str, str]]]:
+    def of(
+        self, folder: Folder, progress: Progress = _silent
+    ) -> Iterator[tuple[Record, dict[str, str]]]:
         """The entries that are meant, with their labels; damaged ones have none.
 
         An entry that is found damaged is removed.
         """
         now = time.time_ns()
-        for record in folder.records():
+        records = list(folder.records())
+        total, done = sum(record.n_bytes for record in records), 0
+        for record in records:
+            progress(done, total)
+            done += record.n_bytes
             if self.kinds and record.kind not in self.kinds:
                 continue
             if self.larger is not None and record.n_bytes < self.larger:
@@ -100,16 +113,8 @@ class Report:
         return not (self.damaged or self.orphans or self.unreadable or self.stuck)
 
 
-def verify(
-    folder: Folder, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Report:
-    """Read every byte of every entry; remove what is damaged, orphaned, or left half-written.
-
-    Parameters
-    ----------
-    progress : callable
-        Gets the bytes read so far and in all.
-    """
+def verify(folder: Folder, progress: Progress = _silent) -> Report:
+    """Read every byte of every entry; remove what is damaged, orphaned, or left half-written."""
     report = Report()
     report.temporaries, _ = folder.remove_temporaries(older=0.0)
     records = list(folder.records())
@@ -175,7 +180,9 @@ class Removed:
     temporaries: int = 0
 
 
-def prune(folder: Folder, selection: Selection, budget: int) -> Removed:
+def prune(
+    folder: Folder, selection: Selection, budget: int, progress: Progress = _silent
+) -> Removed:
     """Remove what nobody needs: leftovers, orphans, what is meant, what is over the budget.
 
     A selection that means everything removes nothing. A checkpoint that is meant stays while
@@ -183,21 +190,23 @@ def prune(folder: Folder, selection: Selection, budget: int) -> Removed:
     """
     removed = Removed()
     removed.temporaries, _ = folder.remove_temporaries(older=0.0)
-    meant = [] if selection.is_everything else [record for record, _ in selection.of(folder)]
+    meant = []
+    if not selection.is_everything:
+        meant = [record for record, _ in selection.of(folder, progress)]
     with folder.lock(exclusive=True, seconds=_LOCK_SECONDS):
-        _remove(folder, _orphans(folder), removed)
-        _remove(folder, meant, removed)
-    evicted = evict(folder, Parents(folder), budget)
+        _remove(folder, _orphans(folder), removed, progress)
+        _remove(folder, meant, removed, progress)
+    evicted = evict(folder, Parents(folder), budget, progress=progress)
     if evicted is not None:
         removed.files += evicted.files
         removed.n_bytes += evicted.n_bytes
     return removed
 
 
-def clear(folder: Folder, selection: Selection) -> Removed:
+def clear(folder: Folder, selection: Selection, progress: Progress = _silent) -> Removed:
     """Remove what is meant, and whatever stands on it."""
     removed = Removed()
-    meant = {(record.kind, record.name): record for record, _ in selection.of(folder)}
+    meant = {(record.kind, record.name): record for record, _ in selection.of(folder, progress)}
     with folder.lock(exclusive=True, seconds=_LOCK_SECONDS):
         records = {(each.kind, each.name): each for each in folder.records()}
         children = _children(Parents(folder).of(records.values()))
@@ -207,20 +216,23 @@ def clear(folder: Folder, selection: Selection) -> Removed:
                 if child not in meant:
                     meant[child] = records[child]
                     doomed.append(child)
-        _remove(folder, meant.values(), removed)
+        _remove(folder, meant.values(), removed, progress)
     if selection.is_everything:
         removed.temporaries, _ = folder.remove_temporaries(older=0.0)
     return removed
 
 
-def _remove(folder: Folder, meant: Iterable[Record], removed: Removed) -> None:
+def _remove(folder: Folder, meant: Iterable[Record], removed: Removed, progress: Progress) -> None:
     """Remove entries, children before parents, except those on which something else stands."""
     left = {(each.kind, each.name): each for each in meant}
     above = Parents(folder).of(folder.records(Kind.CHECKPOINT))
     standing = {key: set(each) for key, each in _children(above).items()}
     free = [key for key in left if not standing.get(key)]
+    total, done = sum(record.n_bytes for record in left.values()), 0
     for key in free:
         record = left.pop(key)
+        done += record.n_bytes
+        progress(done, total)
         if not folder.remove(*key):
             removed.stuck += 1
             continue

@@ -260,10 +260,11 @@ def test_what_cannot_be_meant(arguments: list[str], capsys: pytest.CaptureFixtur
     assert re.search("expected|required|unrecognized", error)
 
 
-def test_the_bar_is_for_terminals_only(full: Opened, tmp_path: Path):
-    command = [sys.executable, "-m", "llmagic.cli", "cache", "verify"]
-    plain = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert plain.stderr == ""
+@pytest.mark.parametrize(
+    "action", [["verify"], ["prune", "--budget", "0"], ["prune", "--model", "Qwen"], ["clear"]]
+)
+def test_the_bar_is_for_terminals_only(full: Opened, action: list[str]):
+    command = [sys.executable, "-m", "llmagic.cli", "cache", *action]
     ours, theirs = pty.openpty()
     shown = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, check=True, timeout=60)
     os.close(theirs)
@@ -274,6 +275,9 @@ def test_the_bar_is_for_terminals_only(full: Opened, tmp_path: Path):
     # The line is wiped at the end.
     assert bar.endswith("\r")
     assert not bar.split("\r")[-2].strip()
+    full.put_now(Kind.CHECKPOINT, b"\x30", meta={"model": "Qwen-A"})
+    plain = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert plain.stderr == ""
 
 
 @pytest.mark.parametrize("action", ["ls", "verify", "prune", "clear"])
@@ -284,6 +288,8 @@ def test_a_store_that_is_not_there_is_no_empty_one(
     for folder in ("typo", "file"):
         assert cli.main(["cache", action, "--store", str(tmp_path / folder)]) == 2
         assert "expected the store's folder" in capsys.readouterr().err
+    assert cli.main(["cache", action, "--store", ""]) == 2  # not the working directory
+    assert "got nothing" in capsys.readouterr().err
 
 
 def test_an_unfinished_file_from_the_future_is_removed(full: Opened) -> None:
