@@ -178,7 +178,7 @@ def _clear(arguments: argparse.Namespace) -> int:
 
 
 def _removed(arguments: argparse.Namespace, folder: Folder, removed: Removed) -> int:
-    status = 1 if removed.stuck else 0
+    status = 1 if removed.stuck or removed.over else 0
     if arguments.json:
         _print_json(
             folder,
@@ -187,6 +187,7 @@ def _removed(arguments: argparse.Namespace, folder: Folder, removed: Removed) ->
             bytes=removed.n_bytes,
             kept=removed.kept,
             stuck=removed.stuck,
+            over=removed.over,
             temporaries=removed.temporaries,
         )
         return status
@@ -196,6 +197,10 @@ def _removed(arguments: argparse.Namespace, folder: Folder, removed: Removed) ->
         print(f"kept because others stand on them: {_count(removed.kept, 'checkpoint')}")
     if removed.stuck:
         print(f"could not be removed from {folder.path}: {_count(removed.stuck, 'entry')}")
+    if removed.over:
+        print(
+            f"still {_human(removed.over)} over the budget: in use, or {folder.path} is read-only"
+        )
     print(f"{_count(removed.files, 'entry')} removed, {_human(removed.n_bytes)}")
     return status
 

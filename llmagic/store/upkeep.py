@@ -171,12 +171,16 @@ def _children(above: dict[Id, Id]) -> dict[Id, list[Id]]:
 
 @dataclass
 class Removed:
-    """What was removed; `kept` were meant but something that stays stands on them."""
+    """What was removed; `kept` were meant but something that stays stands on them.
+
+    `over` are the bytes beyond the budget that are still there.
+    """
 
     files: int = 0
     n_bytes: int = 0
     kept: int = 0
     stuck: int = 0
+    over: int = 0
     temporaries: int = 0
 
 
@@ -197,9 +201,13 @@ def prune(
         _remove(folder, _orphans(folder), removed, progress)
         _remove(folder, meant, removed, progress)
     evicted = evict(folder, Parents(folder), budget, progress=progress)
-    if evicted is not None:
+    if evicted is None:  # another process is at it
+        left = sum(record.n_bytes for record in folder.records())
+    else:
+        left = evicted.left
         removed.files += evicted.files
         removed.n_bytes += evicted.n_bytes
+    removed.over = max(0, left - budget)
     return removed
 
 

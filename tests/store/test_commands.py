@@ -154,6 +154,9 @@ def test_verify_says_what_it_could_not_remove(full: Opened, run, monkeypatch):
         assert status == 1
         assert out.count("damaged, still there") == 1
         assert out.count("orphan, still there") == 2
+    status, out = run("prune", "--budget", "1K")
+    assert status == 1
+    assert "over the budget" in out
 
 
 def test_verify_says_what_it_could_not_read(full: Opened, run, monkeypatch):
