@@ -54,8 +54,13 @@ def test_restart_reconnect_and_a_console_on_the_same_kernel(lab: Open, toy_llama
     assert [page.usage(index)["turn"] for index in (1, 2)] == turns
 
     # The connection breaks, and comes back by itself.
-    page.js("window.sockets.forEach(socket => socket.close());")
-    page.wait("panel.sessionContext.session.kernel.connectionStatus !== 'connected'")
+    page.js(
+        """const { kernel } = panel.sessionContext.session;
+        const broken = new Promise(done => kernel.connectionStatusChanged.connect(
+          (_, status) => { if (status !== 'connected') done(); }));
+        window.sockets.forEach(socket => socket.close());
+        await broken;"""
+    )
     page.wait("panel.sessionContext.session.kernel.connectionStatus === 'connected'")
     page.write(1, ask("one, in other words"))
     first = page.run(1)
