@@ -67,6 +67,7 @@ class Decoder:
         self._work = work
         self._vocabulary = vocabulary
         self._sequence = sequence
+        self._position = sequence.n_positions
         self._sampling = sampling
         self._thoughts = thoughts
         last = sequence.spans[-1]
@@ -77,7 +78,8 @@ class Decoder:
         self._syntax = syntax
         self._holder = None if syntax is None else Holder(syntax)
         self._back: tuple[int, Payload] | None = None
-        # Characters of the text up to each reply token; None where it ends inside a character.
+        # Characters of the text up to each reply token, where a stop text may cut it; None where it
+        # ends inside a character.
         self._ends: list[int | None] = []
         self.generated = Generated()
 
@@ -128,17 +130,21 @@ class Decoder:
             token = sampler.sample(work.context, free=self._reader.thinking)
             if self._vocabulary.ends_reply(token):
                 return "end"
-            was_uncertain = stream.uncertain
-            self._say(self._reader.push(stream.push(self._shown(token))))
+            was_uncertain = stream.may_stop and stream.uncertain
+            text = stream.push(self._shown(token))
+            if text:
+                self._say(self._reader.push(text))
             if stream.stopped:
                 return "stop"
-            if not stream.uncertain:
-                self._back = None
-            elif not was_uncertain:
-                self._remember()
+            if stream.may_stop:
+                if not stream.uncertain:
+                    self._back = None
+                elif not was_uncertain:
+                    self._remember()
             self._evaluate(token, len(reply.tokens))
             reply.tokens.append(token)
-            self._ends.append(None if stream.inside_character else len(stream.text))
+            if stream.may_stop:
+                self._ends.append(None if stream.inside_character else len(stream.text))
             work.stop_if_interrupted()
         return "end" if self._grammar is not None and self._grammar.complete else "length"
 
@@ -166,12 +172,7 @@ class Decoder:
         return shown
 
     def _evaluate(self, token: int, index: int) -> None:
-        work = self._work
-        position = self._sequence.n_positions + index
-        work.with_room(
-            position,
-            lambda: work.context.evaluate((token,), position, work.branch.sequence, logits=True),
-        )
+        self._work.evaluate_one(token, self._position + index)
 
     # A stop text is no part of the reply, and the context must not hold it either. Memory that
     # can be cut is cut; another is taken back to the state from before the first token that

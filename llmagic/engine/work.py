@@ -80,6 +80,22 @@ class Work:
                 if not clean or not self.checkpoints.branches.drop_oldest(keep=self.branch):
                     raise
 
+    def evaluate_one(self, token: int, position: int) -> None:
+        """Evaluate one token of a reply, as `with_room` does.
+
+        Raises
+        ------
+        NoRoomError, EvaluationError
+        """
+        sequence = self.branch.sequence
+        try:
+            self.context.evaluate((token,), position, sequence, logits=True)
+        except NoRoomError:
+            self.with_room(
+                position,
+                lambda: self.context.evaluate((token,), position, sequence, logits=True),
+            )
+
     def save(self, *, exact: bool) -> None:
         """At a boundary: store a checkpoint. That it fails costs a notice, not the cell.
 

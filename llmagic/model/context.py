@@ -153,7 +153,9 @@ class Context:
         """
         batch = self._batch.fill(tokens, position, sequence, logits)
         with LOG.section() as log:
-            self.check(llama.llama_decode(self.pointer, batch), log.errors)
+            code = llama.llama_decode(self.pointer, batch)
+            if code != 0:
+                self.check(code, log.errors)
 
     def check(self, code: int, reason: object) -> None:
         """Turn llama.cpp's return code into one of the exceptions of `evaluate`."""
@@ -272,6 +274,11 @@ class _Batch:
     def fill(
         self, tokens: npt.ArrayLike, position: int, sequence: int, logits: bool
     ) -> llama.llama_batch:
+        if isinstance(tokens, tuple) and len(tokens) == 1:
+            # A token of a reply: every microsecond counts.
+            self._token[0], self._position[0], self._seq_id[0] = tokens[0], position, sequence
+            self._logits[0], self._batch.n_tokens = logits, 1
+            return self._batch
         values = np.asarray(tokens, np.int32)
         n = len(values)
         if not 0 < n <= self._size:

@@ -70,10 +70,9 @@ class Log:
             self._written += 1
         self._lines.append((level, line))
 
-    @contextmanager
-    def section(self) -> Iterator[Section]:
-        """The lines written inside a `with` block."""
-        yield Section(self, self._written)
+    def section(self) -> Section:
+        """The lines written from now on; a `with` block shows where they come from."""
+        return Section(self, self._written)
 
     def since(self, mark: int) -> list[tuple[int, str]]:
         """Lines (level, text) written after the `mark`-th, as far as they are still kept."""
@@ -86,6 +85,12 @@ class Section:
 
     def __init__(self, log: Log, mark: int) -> None:
         self._log, self._mark = log, mark
+
+    def __enter__(self) -> Section:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
     def errors(self, limit: int = 4) -> str:
         """Its error lines, or its last lines where it gave none; joined by "; "."""

@@ -199,6 +199,7 @@ class Vocabulary:
         # History is tokenised again at every cell; the cache makes that a look-up.
         self._cached = lru_cache(maxsize=4096)(self._tokenize)
         self.piece = lru_cache(maxsize=None)(self._piece)
+        self.ends_reply = lru_cache(maxsize=None)(self._ends_reply)
 
     @property
     def has_text(self) -> bool:
@@ -259,7 +260,7 @@ class Vocabulary:
             return text.startswith(b"<") and text.endswith(b">")
         return bool(attributes & llama.LLAMA_TOKEN_ATTR_CONTROL)
 
-    def ends_reply(self, token: int) -> bool:
+    def _ends_reply(self, token: int) -> bool:
         """Whether `token` ends generation."""
         return bool(llama.llama_vocab_is_eog(self.pointer, token))
 

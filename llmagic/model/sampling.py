@@ -98,20 +98,25 @@ class TextStream:
     """Bytes of tokens to text, holding back what may still change.
 
     A character may be spread over tokens, and the end of the text may be the beginning of a stop
-    text; neither is shown before it is certain.
+    text; neither is shown before it is certain. `may_stop` says whether there is a stop text.
     """
 
     def __init__(self, stop: tuple[str, ...]) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stop = tuple(text for text in stop if text)
+        self.may_stop = bool(self._stop)
         self._shown = 0
         self.text = ""
         self.stopped = False
 
     def push(self, data: bytes) -> str:
         """Add a token's bytes; returns the text that is now certain, "" where none is."""
-        self.text += self._decoder.decode(data)
-        at = self._find_stop(max(0, self._shown - max(map(len, self._stop), default=0)))
+        new = self._decoder.decode(data)
+        self.text += new
+        if not self._stop:
+            self._shown = len(self.text)
+            return new
+        at = self._find_stop(max(0, self._shown - max(map(len, self._stop))))
         if at is not None:
             self.text, self.stopped = self.text[:at], True
             return self._release(len(self.text))

@@ -65,13 +65,28 @@ class Transcript:
 
     def __init__(self, *, data: bool = False) -> None:
         self._data = data
-        self.blocks: list[Block] = []
+        self._blocks: list[Block] = []
+        # Text that the last block goes on with: joined when it is looked at, not at every token.
+        self._more: list[str] = []
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The blocks so far."""
+        if self._more:
+            last = self._blocks[-1]
+            assert not isinstance(last, ToolUse)
+            self._blocks[-1] = replace(last, text=last.text + "".join(self._more))
+            self._more.clear()
+        return self._blocks
 
     def add(self, event: Event) -> bool:
         """Take in an event; False for one that says nothing about what the turn shows."""
         if isinstance(event, Delta):
-            more = Thought(event.text) if event.thought else Answer(event.text, self._data)
-            self._say(more)
+            if self._blocks and type(self._blocks[-1]) is (Thought if event.thought else Answer):
+                self._more.append(event.text)
+            else:
+                more = Thought(event.text) if event.thought else Answer(event.text, self._data)
+                self.blocks.append(more)
             return True
         if isinstance(event, Called):
             self.blocks.append(ToolUse(event.name, event.arguments))
@@ -82,13 +97,6 @@ class Transcript:
             self.blocks[-1] = replace(last, result=event.text, failed=event.failed)
             return True
         return False
-
-    def _say(self, more: Answer | Thought) -> None:
-        last = self.blocks[-1] if self.blocks else None
-        if not isinstance(last, ToolUse | None) and type(last) is type(more):
-            self.blocks[-1] = replace(last, text=last.text + more.text)
-        else:
-            self.blocks.append(more)
 
 
 def blocks_of(turn: Turn) -> list[Block]:

@@ -191,35 +191,38 @@ class Live(Screen):
         self._clock = clock
         self._id = uuid.uuid4().hex
         self._shown: float | None = None
-        self._stage: dict[str, object] = {}
+        self._stage: dict[str, object] | None = {}
         self._began: float | None = None
         self._n_deltas = 0
 
     def event(self, event: Event) -> None:
         """Show progress, or more of the reply; the metadata says the same in numbers."""
         if isinstance(event, Delta):
-            self._stage = self._replying()
+            self._n_deltas += 1
+            self._began = self._clock() if self._began is None else self._began
+            self._stage = None  # told when it is shown
         else:
             self._stage = stage(event) or self._stage
         super().event(event)
 
     def _replying(self) -> dict[str, object]:
         """The stage of a reply; nearly every token is one piece of text."""
-        now = self._clock()
-        self._began = now if self._began is None else self._began
-        self._n_deltas += 1
-        seconds = now - self._began
+        assert self._began is not None
+        seconds = self._clock() - self._began
         rate = round((self._n_deltas - 1) / seconds, 1) if seconds else None
         return {"stage": "reply", "done": self._n_deltas, "total": None, "per_second": rate}
 
     def _progress(self, line: str) -> None:
-        self._update({"text/plain": line, "text/markdown": f"*{line}*"})
+        if self._is_due():
+            self._show({"text/plain": line, "text/markdown": f"*{line}*"})
 
     def _reply(self, event: Event) -> None:
-        # Some front ends never update a display that began empty.
-        if plain(self._blocks).strip():
-            # Nothing else comes while a tool runs, which may take long.
-            self._update(bundle(self._blocks), at_once=isinstance(event, Called))
+        # Most tokens come between two updates: for them nothing is made that is not shown. Nothing
+        # else comes while a tool runs, which may take long. Some front ends never update a display
+        # that began empty.
+        due = self._is_due() or isinstance(event, Called)
+        if due and plain(self._blocks).strip():
+            self._show(bundle(self._blocks))
 
     def _clear(self) -> None:
         if self._shown is not None and not self._blocks:
@@ -230,12 +233,13 @@ class Live(Screen):
     ) -> None:
         self._send(formats(blocks, mark, whole=whole), metadata)
 
-    def _update(self, formats: dict[str, str], *, at_once: bool = False) -> None:
-        now = self._clock()
-        if at_once or self._shown is None or now - self._shown >= INTERVAL:
-            running = {"llmagic": {"version": 1, "running": self._stage}} if self._stage else {}
-            self._send(formats, running)
-            self._shown = now
+    def _show(self, formats: dict[str, str]) -> None:
+        told = self._replying() if self._stage is None else self._stage
+        self._send(formats, {"llmagic": {"version": 1, "running": told}} if told else {})
+        self._shown = self._clock()
+
+    def _is_due(self) -> bool:
+        return self._shown is None or self._clock() - self._shown >= INTERVAL
 
     def _send(self, formats: dict[str, str], metadata: Metadata) -> None:
         transient = {"display_id": self._id}

@@ -226,6 +226,8 @@ class Reader:
 
     def push(self, text: str) -> list[tuple[bool, str]]:
         """Add text; returns what is now certain, each piece with whether it is of the thought."""
+        if self._begun and self._stage is _Stage.ANSWER:
+            return [(False, text)] if text else []
         self._held += text
         pieces: list[tuple[bool, str]] = []
         if self._stage is _Stage.BEGIN:
