@@ -1,0 +1,43 @@
+"""The benchmark's workload, with few cells: every step evaluates and encodes the least it can."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.workload import STEPS, Floor, measure
+from llmagic.sequence import Boundary, Media, Sequence, Text
+from tests.toys import Toy
+
+N_CELLS = 4
+
+
+@pytest.mark.parametrize("toy", ["llama", "gemma3", "qwen35", "mamba2"], indirect=True)
+def test_every_step_is_at_the_floor(toy: Toy) -> None:
+    results = measure(toy.model, toy.projector or False, N_CELLS)
+    assert [found["step"] for found in results] == list(STEPS)
+    for found in results:
+        assert found["evaluated"] == found["floor"], found
+        assert found["encoded"] == found["images_floor"], found
+        # Replies above are evaluated again under another prompt, which goes in chunks.
+        assert found["exact"] is (found["step"] != "another system prompt, come back"), found
+    by_step = {found["step"]: found for found in results}
+    # The floor is none that anything reaches: steps have something to do, and only these.
+    assert by_step["append"]["floor"] > 100
+    assert by_step["append"]["encoded"] == (N_CELLS // 2 if toy.projector else 0)
+    assert sum(found["encoded"] for found in results[1:]) == 0
+    assert by_step["edit before an image"]["floor"] > 0
+    assert by_step["restart, run all"]["evaluated"] == 0
+    assert by_step["restart, run the last cell"]["last"]["tier"] == "disk"
+
+
+def test_the_floor_is_what_stands_behind_the_last_shared_boundary() -> None:
+    cat, dog = (Media(name, 4, 2, Boundary.IMAGE) for name in (b"cat", b"dog"))
+    floor = Floor(cuts=False)
+    first = Sequence((Text((1, 2, 3)), cat, Text((4, 5), boundary=Boundary.USER), Text((6,))))
+    assert floor.of(first) == (10, 1)
+    floor.add(first)
+    assert floor.of(first) == (1, 0)
+    other = Sequence((Text((1, 2, 3)), cat, Text((4, 9), boundary=Boundary.USER), Text((6,))))
+    assert floor.of(other) == (3, 0)
+    assert floor.of(Sequence((Text((1, 2, 3)), dog, Text((4, 5))))) == (9, 1)
+    assert Floor(cuts=True).of(first) == (10, 1)
