@@ -100,8 +100,9 @@ class Archive:
         """Mark a conversation's turns and images as used: what is in use is not evicted."""
         if self._store is None:
             return
-        for turn in last.path():
-            self._store.touch(Kind.TURN, self.key(turn.id))
+        for turn in reversed(last.path()):
+            if not self._store.touch(Kind.TURN, self.key(turn.id)):
+                break  # a moment ago, and all above it
             for source in self._sources.get(turn.id, ()):
                 self._store.touch(Kind.ASKED, self._source_name(turn.id, source))
             for part in turn.parts:

@@ -11,8 +11,9 @@ from llmagic.engine.engine import Engine
 from llmagic.errors import UsageError
 from llmagic.prompt.parts import Message, Part, TextPart
 from llmagic.prompt.template import ChatTemplate
-from llmagic.prompt.tokens import sequence
+from llmagic.prompt.tokens import Tokenised, sequence
 from llmagic.prompt.tools import Tool, tools_of
+from llmagic.recent import Recent
 from llmagic.sequence import Sequence
 from llmagic.settings import Sampling
 from llmagic.turns import Question, Round, Turn, asked
@@ -47,6 +48,7 @@ class Chat:
             eos=vocabulary.text(vocabulary.eos),
             now=datetime.now(),
         )
+        self._recent = Recent[Tokenised]()
 
     @property
     def can_switch_thinking(self) -> bool:
@@ -88,11 +90,17 @@ class Chat:
         """The same from its pieces; `variables` are for the template."""
         messages = [Message("system", (TextPart(system),))] if system else []
         for turn in parent.path() if parent is not None else []:
-            messages += turn.messages()
+            messages += turn.messages
         messages += asked(parts, rounds)
         engine = self._engine
         pieces = self._template.render(messages, variables=variables)
-        return sequence(pieces, engine.model.vocabulary, engine.projector, seed=engine.fingerprint)
+        return sequence(
+            pieces,
+            engine.model.vocabulary,
+            engine.projector,
+            seed=engine.fingerprint,
+            recent=self._recent,
+        )
 
     def switched(self, sampling: Sampling) -> Sampling:
         """The settings with a switch for thinking that is there.

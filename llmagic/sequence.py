@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import enum
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
+
+from llmagic.recent import shared
 
 CHUNK = 128
 """Tokens evaluated at once after a boundary. Part of the fingerprint: it moves the logits."""
@@ -83,7 +86,8 @@ class Step:
     `key` names everything evaluated up to the end of this step *and* where it was cut: equal keys
     mean equal arithmetic. `content` names the tokens and images alone.
     Offsets are in tokens, positions in positions; both are given before and after the step.
-    The key is seeded with the model's fingerprint, the content is not.
+    `images` are those up to its end. The key is seeded with the model's fingerprint, the content is
+    not.
     """
 
     span: Span
@@ -94,6 +98,7 @@ class Step:
     key: bytes
     content: bytes
     boundary: Boundary | None
+    images: int
 
     def bare(self) -> Step:
         """The step to be remembered: without the picture, which is large."""
@@ -200,34 +205,45 @@ class Sequence:
         """Key of nothing evaluated yet."""
         return hashlib.blake2b(self.seed, digest_size=16).digest()
 
-    @cached_property
+    @property
     def n_tokens(self) -> int:
-        return sum(span.n_tokens for span in self.spans)
+        return self.steps[-1].stop if self.steps else 0
 
-    @cached_property
+    @property
     def n_positions(self) -> int:
-        return sum(span.n_positions for span in self.spans)
+        return self.steps[-1].next_position if self.steps else 0
+
+    @property
+    def n_images(self) -> int:
+        """Images; one that was cut into slices counts once."""
+        return self.steps[-1].images if self.steps else 0
 
     @cached_property
     def digest(self) -> bytes:
         """Digest of the whole content (16 bytes)."""
         return self.steps[-1].content if self.steps else ContentHash().digest()
 
-    @cached_property
+    @property
     def steps(self) -> tuple[Step, ...]:
         """How the sequence is evaluated from nothing."""
-        return self._walked[0]
+        return self._walk.steps
 
     @cached_property
-    def _walked(self) -> tuple[tuple[Step, ...], ContentHash]:
-        """The steps, and the hash of the content they end with."""
-        content = ContentHash()
-        return tuple(self._steps(content)), content
+    def _walk(self) -> _Walk:
+        return _walked(self.spans, self.chunk, self.root, _Walk(), 0)
 
-    @cached_property
-    def n_images(self) -> int:
-        """Images; one that was cut into slices counts once."""
-        return sum(span.boundary is Boundary.IMAGE for span in self.spans)
+    def like(self, other: Sequence) -> Sequence:
+        """The sequence itself; what it begins with like another one is not hashed again."""
+        if (self.chunk, self.seed) == (other.chunk, other.seed):
+            n = shared(self.spans, other.spans)
+            walk = _walked(self.spans, self.chunk, self.root, other._walk, n)
+            # As the property would have found it.
+            self.__dict__["_walk"] = walk
+        return self
+
+    def index_after(self, start: int) -> int:
+        """Index of the first step that ends after `start` tokens."""
+        return bisect_right(self.steps, start, key=lambda step: step.stop)
 
     def with_replies_as_text(self, start: int) -> Sequence:
         """The same content with every reply from token `start` on evaluated like a prompt.
@@ -235,6 +251,9 @@ class Sequence:
         That is what happens to a reply whose checkpoint is gone: token by token would take as
         long as it took to generate it.
         """
+        left = self.steps[self.index_after(start) :]
+        if not any(isinstance(step.span, Text) and step.span.reply for step in left):
+            return self
         spans: list[Span] = []
         at = 0
         for span in self.spans:
@@ -242,9 +261,7 @@ class Sequence:
                 span = replace(span, reply=False)
             spans.append(span)
             at += span.n_tokens
-        if all(new is old for new, old in zip(spans, self.spans, strict=True)):
-            return self  # its steps are known
-        return Sequence(tuple(spans), self.chunk, self.seed)
+        return Sequence(tuple(spans), self.chunk, self.seed).like(self)
 
     def reply_step(self, tokens: Iterable[int], key: bytes | None = None) -> Step | None:
         """The step of a reply generated after this sequence; None if empty.
@@ -256,7 +273,8 @@ class Sequence:
         span = Text(tuple(tokens), reply=True, boundary=Boundary.REPLY)
         if not span.tokens:
             return None
-        content = self._walked[1].copy()
+        hashes = self._walk.hashes
+        content = hashes[-1].copy() if hashes else ContentHash()
         content.update(span)
         start, position = self.n_tokens, self.n_positions
         return Step(
@@ -268,6 +286,7 @@ class Sequence:
             _key(key, span),
             content.digest(),
             span.boundary,
+            self.n_images,
         )
 
     def steps_after(self, start: int, key: bytes) -> list[Step]:
@@ -277,9 +296,8 @@ class Sequence:
         would have cut at, the text around it is split.
         """
         steps: list[Step] = []
-        for step in self.with_replies_as_text(start).steps:
-            if step.stop <= start:
-                continue
+        whole = self.with_replies_as_text(start)
+        for step in whole.steps[whole.index_after(start) :]:
             if step.start < start and isinstance(step.span, Text):
                 span = replace(step.span, tokens=step.span.tokens[start - step.start :])
                 position = step.next_position - span.n_positions
@@ -290,50 +308,74 @@ class Sequence:
 
     def extended(self, spans: Iterable[Span]) -> Sequence:
         """The same with more spans after it."""
-        return Sequence((*self.spans, *spans), self.chunk, self.seed)
+        return Sequence((*self.spans, *spans), self.chunk, self.seed).like(self)
 
-    def _steps(self, content: ContentHash) -> Iterator[Step]:
-        key = self.root
-        start = position = 0
-        for piece in _cut(self.spans, self.chunk):
-            key = _key(key, piece)
-            content.update(piece)
-            stop, next_position = start + piece.n_tokens, position + piece.n_positions
-            yield Step(
+
+@dataclass(frozen=True)
+class _Walk:
+    """A sequence as it is evaluated: neighbouring text joined up to a boundary, then chunked.
+
+    `hashes` are those of the content up to the end of each step, to go on with; `ends` is for
+    each span the number of steps at its end, -1 where text after it belongs to the same step.
+    """
+
+    steps: tuple[Step, ...] = ()
+    hashes: tuple[ContentHash, ...] = ()
+    ends: tuple[int, ...] = ()
+
+
+def _walked(spans: tuple[Span, ...], chunk: int, root: bytes, known: _Walk, n: int) -> _Walk:
+    """Walk over spans, the first `n` of which were walked with the same chunk and root."""
+    while n and known.ends[n - 1] < 0:
+        n -= 1
+    done = known.ends[n - 1] if n else 0
+    steps, hashes = list(known.steps[:done]), list(known.hashes[:done])
+    ends = list(known.ends[:n])
+    pending: list[int] = []
+
+    def add(piece: Span) -> None:
+        last = steps[-1] if steps else None
+        key = _key(last.key if last else root, piece)
+        content = hashes[-1].copy() if hashes else ContentHash()
+        content.update(piece)
+        start, position, images = (
+            (last.stop, last.next_position, last.images) if last else (0, 0, 0)
+        )
+        steps.append(
+            Step(
                 piece,
                 start,
-                stop,
+                start + piece.n_tokens,
                 position,
-                next_position,
+                position + piece.n_positions,
                 key,
                 content.digest(),
                 piece.boundary,
+                images + (piece.boundary is Boundary.IMAGE),
             )
-            start, position = stop, next_position
+        )
+        hashes.append(content)
 
-
-def _cut(spans: Iterable[Span], chunk: int) -> Iterator[Span]:
-    """Spans as they are evaluated: neighbouring text joined up to a boundary, then chunked."""
-    pending: list[int] = []
-
-    def flush(boundary: Boundary | None) -> Iterator[Text]:
+    def flush(boundary: Boundary | None) -> None:
         for at in range(0, len(pending), chunk):
             last = at + chunk >= len(pending)
             save = (at // chunk + 1) % CHUNKS_PER_SAVE == 0
             inside = Boundary.TEXT if save else None
-            yield Text(tuple(pending[at : at + chunk]), boundary=boundary if last else inside)
+            add(Text(tuple(pending[at : at + chunk]), boundary=boundary if last else inside))
         pending.clear()
 
-    for span in spans:
+    for span in spans[n:]:
         if isinstance(span, Text) and not span.reply:
             pending.extend(span.tokens)
             if span.boundary is not None:
-                yield from flush(span.boundary)
+                flush(span.boundary)
         else:
-            yield from flush(None)
+            flush(None)
             if span.n_tokens:
-                yield span
-    yield from flush(None)
+                add(span)
+        ends.append(-1 if pending else len(steps))
+    flush(None)
+    return _Walk(tuple(steps), tuple(hashes), tuple(ends))
 
 
 def common_prefix(left: Sequence, right: Sequence) -> int:

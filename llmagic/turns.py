@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from llmagic.prompt.parts import Message, Part, ReplyPart, TextPart
@@ -105,10 +106,10 @@ class Turn:
             turn = turn.parent
         return turns[::-1]
 
-    def messages(self) -> Iterator[Message]:
+    @cached_property
+    def messages(self) -> tuple[Message, ...]:
         """Its question, calls, results and reply as messages, without those above."""
-        yield from asked(self.parts, self.rounds)
-        yield Message("assistant", (self.reply,))
+        return (*asked(self.parts, self.rounds), Message("assistant", (self.reply,)))
 
 
 @dataclass(frozen=True)

@@ -428,3 +428,29 @@ def test_a_reply_cut_in_the_middle_goes_on_as_text(start: int) -> None:
     again = sequence.with_replies_as_text(start)
     assert [span.reply for span in again.spans] == [False, start >= 8, False]
     assert again.digest == sequence.digest
+
+
+@given(st.data(), chunks)
+def test_a_sequence_that_begins_like_another_is_walked_to_the_same_steps(
+    data: st.DataObject, chunk: int
+) -> None:
+    known = Sequence(data.draw(splits(data.draw(items))), chunk, b"seed")
+    n = data.draw(st.integers(0, len(known.spans)))
+    spans = (*known.spans[:n], *data.draw(splits(data.draw(items))))
+    wanted, got = (Sequence(spans, chunk, b"seed") for _ in range(2))
+    got.like(known)
+    assert got.steps == wanted.steps
+    assert got.reply_step((1, 2)) == wanted.reply_step((1, 2))
+    assert (got.n_tokens, got.n_images) == (wanted.n_tokens, wanted.n_images)
+    # And it is gone on from: what was walked is the very same objects.
+    again = Sequence((*spans, CAT), chunk, b"seed").like(got)
+    last = max((at for at, span in enumerate(spans) if span.boundary is not None), default=-1)
+    sure = Sequence(spans[: last + 1], chunk, b"seed").steps
+    assert all(a is b for a, b in zip(again.steps[: len(sure)], got.steps, strict=False))
+
+
+def test_only_sequences_of_one_kind_are_gone_on_from() -> None:
+    spans = (Text((1, 2, 3), boundary=Boundary.USER),)
+    for chunk, seed in ((2, b"one"), (1, b"two")):
+        other = Sequence(spans, chunk, seed)
+        assert Sequence(spans, 2, b"two").like(other).steps == Sequence(spans, 2, b"two").steps

@@ -132,7 +132,7 @@ class Checkpoints:
         self.tree.evict()
         end = resumed.branch.end
         resumed.tokens = end.stop if end is not None else 0
-        resumed.images = sum(step.boundary == "image" for step in resumed.branch.steps)
+        resumed.images = end.images if end is not None else 0
         resumed.seconds = time.perf_counter() - begin
         resumed.notices = notices
         return resumed

@@ -53,6 +53,8 @@ class DiskTier:
         self._needs_state = needs_state
         self._layout = layout
         self.labels = {"model": model}
+        # Keys of checkpoints that the store has not written yet.
+        self._waiting: set[bytes] = set()
 
     def save(self, last: Step, payload: Payload, parent: bytes | None) -> None:
         """Write the checkpoint that ends with step `last` behind the cell's back."""
@@ -64,6 +66,7 @@ class DiskTier:
                 arrays={"state": payload.state},
                 meta={"layout": self._layout.value, **self.labels},
             )
+        self._waiting.add(last.key)
         self._store.put(
             Kind.CHECKPOINT,
             last.key,
@@ -77,21 +80,28 @@ class DiskTier:
                 **self.labels,
             },
             parent=parent,
+            done=lambda _: self._waiting.discard(last.key),
         )
 
     def save_node(self, node: Node) -> None:
         """Write a checkpoint, and those of its ancestors that are not there (any more)."""
-        for each in node.path():
-            if each is node or not self.has_rows(each.key):
-                above = each.parent.key if each.parent is not None else None
-                self.save(each.steps[-1], each.payload, above)
+        missing, each = [node], node.parent
+        # What is there stands on what is there: the store drops the end of a chain first.
+        while each is not None and (each.key in self._waiting or not self.has_rows(each.key)):
+            if each.key not in self._waiting:
+                missing.append(each)
+            each = each.parent
+        for each in reversed(missing):
+            above = each.parent.key if each.parent is not None else None
+            self.save(each.steps[-1], each.payload, above)
 
     def touch(self, steps: Sequence[Step]) -> None:
         """Mark the checkpoints at these steps as used; what they stand on outlives them anyway."""
-        for step in steps:
+        for step in reversed(steps):
             if step.boundary is not None:
-                for kind in (Kind.CHECKPOINT, Kind.STATE):
-                    self._store.touch(kind, step.key)
+                if not self._store.touch(Kind.CHECKPOINT, step.key):
+                    break  # a moment ago, and all before it
+                self._store.touch(Kind.STATE, step.key)
 
     def has_rows(self, key: bytes) -> bool:
         """Whether there is a checkpoint others can stand on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from llmagic.model.context import Context
@@ -40,9 +41,14 @@ class Branch:
 
     def truncate(self, stop: int) -> None:
         """Forget the steps after the first `stop` tokens; their cells were cut."""
-        self.steps = until(self.steps, stop)
-        self._index = {}
-        for index, step in enumerate(self.steps):
+        # All but the last of those that end before it are as they were.
+        first = max(bisect_right(self.steps, stop, key=lambda step: step.stop) - 1, 0)
+        ending = self.steps[first:]
+        for step in ending:
+            self._index.pop(step.key, None)
+            self._index.pop(step.content, None)
+        self.steps[first:] = until(ending, stop)
+        for index, step in enumerate(self.steps[first:], first):
             self._register(index, step)
 
     def _register(self, index: int, step: Step) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,8 @@ from llmagic.sequence import Step
 class Node:
     """One checkpoint: the steps since its parent, and the bytes that restore them.
 
-    `used` is a counter, not a time: two checkpoints of one cell must differ.
+    `used` is a counter, not a time: two checkpoints of one cell must differ. It says when the
+    checkpoint itself was used; those it stands on were used as late.
     """
 
     parent: Node | None
@@ -114,10 +116,9 @@ class Tree:
             self.n_bytes += state.nbytes
 
     def touch(self, node: Node) -> None:
-        """Mark a checkpoint and its ancestors as used now."""
+        """Mark a checkpoint, and with it its ancestors, as used now."""
         self._clock += 1
-        for each in node.path():
-            each.used = self._clock
+        node.used = self._clock
 
     def remove(self, node: Node) -> None:
         """Drop a leaf."""
@@ -128,6 +129,7 @@ class Tree:
                 del index[digest]
         if node.parent is not None:
             node.parent.children -= 1
+            node.parent.used = max(node.parent.used, node.used)
         self.n_bytes -= node.payload.n_bytes
 
     def remove_subtree(self, node: Node) -> None:
@@ -138,27 +140,33 @@ class Tree:
 
     def evict(self) -> None:
         """Drop what was used least recently until the budget holds."""
-        while self.n_bytes > self.budget and self._nodes:
-            # Of a path, whose parts were used together, the beginning goes first: states are
-            # dropped from there, and the end, which the next cell continues, is kept longest.
-            victim = min(
-                (
-                    node
-                    for node in self._nodes.values()
-                    if (node.children == 0 or node.payload.state is not None)
-                    and node.key not in self.pinned
-                ),
-                key=lambda node: (node.used, node.stop),
-                default=None,
-            )
-            if victim is None:
-                break  # all that is left is pinned
-            if victim.children == 0:
-                self.remove(victim)
-            else:
+        if self.n_bytes <= self.budget:
+            return
+        # What others stand on was used as late as they were.
+        for node in sorted(self._nodes.values(), key=lambda node: -node.stop):
+            if node.parent is not None:
+                node.parent.used = max(node.parent.used, node.used)
+        # Of a path, whose parts were used together, the beginning goes first: states are dropped
+        # from there, and the end, which the next cell continues, is kept longest.
+        victims = [
+            (node.used, node.stop, node.key)
+            for node in self._nodes.values()
+            if node.children == 0 or node.payload.state is not None
+        ]
+        heapq.heapify(victims)
+        while self.n_bytes > self.budget and victims:
+            victim = self._nodes[heapq.heappop(victims)[2]]
+            if victim.key in self.pinned:
+                continue
+            if victim.children:
                 assert victim.payload.state is not None
                 self.n_bytes -= victim.payload.state.nbytes
                 victim.payload = replace(victim.payload, state=None)
+                continue
+            self.remove(victim)
+            parent = victim.parent
+            if parent is not None and parent.children == 0 and parent.payload.state is None:
+                heapq.heappush(victims, (parent.used, parent.stop, parent.key))
 
     def clear(self) -> None:
         """Drop everything."""

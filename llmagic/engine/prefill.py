@@ -33,8 +33,9 @@ def prefill(work: Work, projector: Projector | None, sequence: Sequence) -> bool
     key = end.key if end is not None else sequence.root
     if len(work.checkpoints.branches) > 1:
         key = scattered(key)
-    steps = sequence.steps_after(work.branch.n_tokens, key)
-    canonical = {step.key for step in sequence.steps}
+    start = work.branch.n_tokens
+    steps = sequence.steps_after(start, key)
+    canonical = {step.key for step in sequence.steps[sequence.index_after(start) :]}
     embeddings = _encode(work, projector, steps)
     total = sum(step.n_tokens for step in steps)
     work.context.watch_interrupt(True)

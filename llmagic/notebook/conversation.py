@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llmagic.notebook.request import Cell, Request
 from llmagic.notebook.versions import Versions
+from llmagic.recent import shared
 
 if TYPE_CHECKING:
     from llmagic.session import Turn
@@ -140,9 +141,11 @@ class Conversation:
         ordered = [entry for cell in cells for entry in groups.pop(cell.id, ())]
         # A turn without a cell is nowhere in a notebook.
         self._gone = [entry for group in groups.values() for entry in group if entry.request.cell]
-        self.entries.clear()
-        self._append(ordered)
-        for entry in self.entries:  # with what they stand on
+        # Where nothing moved, every turn has its parent already.
+        n = shared(self.entries, ordered)
+        del self.entries[n:]
+        self._append(ordered[n:])
+        for entry in self.entries if new else ():  # with what they stand on
             if entry.request.cell in new:
                 self.versions.add(entry)
 
@@ -218,10 +221,12 @@ class Conversation:
 
     def _append(self, entries: Iterable[Entry]) -> None:
         """Put turns after the last one."""
-        ends = {thread: _end(self.entries, Scope(thread)) for thread in self.threads()}
+        ends: dict[str, tuple[Turn | None, str | None]] = {}
         for entry in entries:
             scope = entry.scope
-            parent, system = ends.get(scope.thread, (None, None))
+            if scope.thread not in ends:
+                ends[scope.thread] = _end(self.entries, Scope(scope.thread))
+            parent, system = ends[scope.thread]
             system = system if entry.system is None else entry.system
             moved = replace(entry.turn, parent=None if scope.fresh else parent, system=system)
             self.entries.append(replace(entry, turn=moved))
@@ -352,12 +357,9 @@ class Conversation:
         self._draws.clear()
 
 
-def _end(entries: Iterable[Entry], scope: Scope) -> tuple[Turn | None, str | None]:
+def _end(entries: Sequence[Entry], scope: Scope) -> tuple[Turn | None, str | None]:
     """The last turn and the system prompt that a cell of this scope sees above it."""
-    turn: Turn | None = None
-    system: str | None = None
-    for entry in entries:
+    for entry in reversed(entries):
         if entry.scope.joins and entry.scope.thread == scope.thread:
-            turn = entry.turn
-            system = system if entry.system is None else entry.system
-    return None if scope.fresh else turn, system
+            return None if scope.fresh else entry.turn, entry.turn.system
+    return None, None

@@ -128,8 +128,17 @@ def current_request(shell: Any) -> Request:
     )
 
 
-def current_document(shell: Any) -> Document | None:
+def current_document(
+    shell: Any, known: dict[str, tuple[object, Cell]] | None = None
+) -> Document | None:
     """The notebook around the running cell; None when the front end sent nothing about it.
+
+    Parameters
+    ----------
+    shell : IPython.core.interactiveshell.InteractiveShell
+    known : dict, optional
+        Cells by id, with what was sent of each: the same again is not read again. New ones are
+        added.
 
     Raises
     ------
@@ -140,7 +149,7 @@ def current_document(shell: Any) -> Document | None:
     # A cell's own metadata may have this key, too, for its attachments.
     if sent is None or (isinstance(sent, Mapping) and not {"version", "cells"} & set(sent)):
         return None
-    return _document(_checked(sent, Mapping, "an object"))
+    return _document(_checked(sent, Mapping, "an object"), {} if known is None else known)
 
 
 def own_attachments(shell: Any) -> Mapping[str, Attachment]:
@@ -149,7 +158,7 @@ def own_attachments(shell: Any) -> Mapping[str, Attachment]:
     return attachments_of(sent.get("attachments"))
 
 
-def _document(sent: Mapping[str, object]) -> Document:
+def _document(sent: Mapping[str, object], known: dict[str, tuple[object, Cell]]) -> Document:
     version = sent.get("version")
     if type(version) is not int or version < VERSION:
         raise MalformedError(f"version {VERSION} was expected, and {reprlib.repr(version)} came")
@@ -159,13 +168,19 @@ def _document(sent: Mapping[str, object]) -> Document:
     listed = _checked(sent.get("cells"), list, "a list of cells")
     if len(listed) > MOST_CELLS:
         raise MalformedError(f"it lists {len(listed)} cells, and at most {MOST_CELLS} are read")
-    cells = tuple(_cell(each) for each in listed)
+    if len(known) > 2 * MOST_CELLS:
+        known.clear()  # mostly cells that are gone
+    cells = tuple(_cell(each, known) for each in listed)
     if len({cell.id for cell in cells}) != len(cells):
         raise MalformedError("two of its cells have the same id")
     return Document(notebook, cells)
 
 
-def _cell(sent: object) -> Cell:
+def _cell(sent: object, known: dict[str, tuple[object, Cell]]) -> Cell:
+    if type(sent) is dict and isinstance(sent.get("id"), str):
+        before = known.get(sent["id"])
+        if before is not None and before[0] == sent:
+            return before[1]
     cell = _checked(sent, Mapping, "an object for each cell")
     identity = _checked(cell.get("id"), str, "an id for each cell")
     source = _checked(cell.get("source"), str, "a source for each cell")
@@ -182,7 +197,10 @@ def _cell(sent: object) -> Cell:
         for key in ("mime", "sha256", *({"data"} & set(attached))):
             _checked(attached.get(key), str, f"a text as {key} of attachment {reprlib.repr(name)}")
         attachments[name] = Attachment(attached["sha256"].lower(), attached.get("data"))
-    return Cell(identity, source, turn, attachments)
+    found = Cell(identity, source, turn, attachments)
+    if not attachments:  # the bytes of images come once, and are not kept here
+        known[identity] = sent, found
+    return found
 
 
 def _checked(value: object, kind: type, what: str) -> Any:

@@ -14,6 +14,7 @@ from llmagic.notebook.defaults import Defaults
 from llmagic.notebook.loaded import Loaded
 from llmagic.notebook.notebooks import Notebooks
 from llmagic.notebook.request import (
+    Cell,
     Document,
     MalformedError,
     Request,
@@ -56,6 +57,8 @@ class Runtime:
         self.saved = Saved()
         self.received = Received()
         self.ahead = Ahead(lambda: self.loaded.session)
+        # As they were sent last: most of a notebook does not change between two cells.
+        self._cells: dict[str, tuple[object, Cell]] = {}
         self._told_malformed = False
 
     @property
@@ -76,7 +79,7 @@ class Runtime:
         if not named and name is not None:
             request = replace(request, cell=f"--as {name}")
         try:
-            document = current_document(self.shell)
+            document = current_document(self.shell, self._cells)
         except MalformedError as error:
             document = None
             if not self._told_malformed:
@@ -147,7 +150,7 @@ class Runtime:
         cells = document.cells if document is not None else ()
         upwards = [*((document and document.above(request.cell)) or cells)][::-1]
         mine = [cell.attachments for cell in cells if cell.id == request.cell]
-        above = [cell.attachments for cell in upwards]
+        above = [cell.attachments for cell in upwards if cell.attachments]
         return Attached(self.received, *mine, own, *above)
 
     def folder(self, document: Document | None) -> Path:

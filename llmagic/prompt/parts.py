@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from operator import and_
 
 from llmagic.errors import UsageError
 from llmagic.prompt.images import Picture, is_image_like, picture
@@ -50,6 +52,28 @@ class Message:
     def text(self) -> str:
         """The text parts and replies, joined; pictures are left out."""
         return "".join(part.text for part in self.parts if not isinstance(part, ImagePart))
+
+    @cached_property
+    def _is_joined(self) -> bool:
+        texts = [isinstance(part, TextPart) for part in self.parts]
+        return bool(texts) and not any(map(and_, texts, texts[1:]))
+
+    @property
+    def joined(self) -> Message:
+        """The message with neighbouring texts as one part, and at least one part.
+
+        Text is tokenised a part at a time, and `{name}` must give what typing its value gives.
+        """
+        if self._is_joined:
+            return self
+        parts: list[Part] = []
+        for part in self.parts:
+            last = parts[-1] if parts else None
+            if isinstance(part, TextPart) and isinstance(last, TextPart):
+                parts[-1] = TextPart(last.text + part.text)
+            else:
+                parts.append(part)
+        return replace(self, parts=tuple(parts) or (TextPart(""),))
 
 
 def parts_of(prompt: str | Iterable[Part], images: Iterable[object] = ()) -> tuple[Part, ...]:

@@ -17,15 +17,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from llmagic.errors import TemplateError
 from llmagic.prompt.environment import Program
-from llmagic.prompt.masking import Masked, Slot, folded, joined, tool_fields
+from llmagic.prompt.masking import (
+    Alphabet,
+    Item,
+    Masked,
+    Parsed,
+    Slot,
+    folded,
+    tool_fields,
+)
 from llmagic.prompt.parts import Message, Part, ReplyPart, TextPart
+from llmagic.recent import Recent
 from llmagic.sequence import Boundary
 
 
@@ -67,6 +76,17 @@ class _Way:
     typed: bool
     variables: Mapping[str, object]
     fold: bool
+
+
+@dataclass(frozen=True)
+class _Rendered:
+    """Messages that were rendered, to go on from; `counts` are the pieces up to each item."""
+
+    masked: Masked
+    parsed: Parsed
+    endings: _Endings
+    pieces: tuple[Piece, ...]
+    counts: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -119,6 +139,7 @@ class ChatTemplate:
         self.now = now or datetime.now()
         self._program = Program(source, self.now)
         self.thinking_switches = tuple(sorted(SWITCHES & self._program.variables))
+        self._recent = Recent[_Rendered]()
 
     def render(
         self,
@@ -154,22 +175,40 @@ class ChatTemplate:
         first: TemplateError | None = None
         for way in _ways(messages, variables or {}):
             try:
-                return tuple(self._pieces(way, generation_prompt))
+                return self._pieces(way, generation_prompt)
             except TemplateError as error:
                 first = first or error
         assert first is not None
         raise first
 
-    def _pieces(self, way: _Way, generation_prompt: bool) -> Iterator[Piece]:
-        own = self.source + self.bos + self.eos
+    def _pieces(self, way: _Way, generation_prompt: bool) -> tuple[Piece, ...]:
+        """Pieces of the messages, those of messages rendered before as they were then."""
+        variables = json.dumps(dict(way.variables), ensure_ascii=False, default=str)
+        manner = (way.fold, way.typed, variables, generation_prompt)
+        n, known = self._recent.nearest((manner, *way.messages))
+        n = max(n - 1, 0)
         masked = Masked(
             way.messages,
             fold=way.fold,
             source=self.source,
-            reserved=own + json.dumps(dict(way.variables), ensure_ascii=False, default=str),
+            alphabet=Alphabet(self.source + self.bos + self.eos + variables),
+            known=known.masked if known is not None else None,
+            n=n,
         )
         text = self._run(masked.messages, way, generation_prompt)
-        return _assemble(masked.parse(text), self._endings(masked, way))
+        if known is None or masked.first_user is None or masked.first_user >= n:
+            known = _Rendered(masked, Parsed(), _Endings(self, masked, way), (), ())
+        parsed = masked.parse(text, known.parsed, n)
+        counts = list(known.counts[: parsed.kept])
+        pieces = list(known.pieces[: counts[-1] if counts else 0])
+        last = parsed.items[parsed.kept - 1] if parsed.kept else None
+        for item in parsed.items[parsed.kept :]:
+            pieces += _assembled(last, item, known.endings)
+            counts.append(len(pieces))
+            last = item
+        found = _Rendered(masked, parsed, known.endings, tuple(pieces), tuple(counts))
+        self._recent.keep((manner, *way.messages), found)
+        return found.pieces
 
     def _run(
         self, messages: Sequence[Mapping[str, object]], way: _Way, generation_prompt: bool
@@ -210,23 +249,7 @@ class ChatTemplate:
             return False
         return any(isinstance(piece, Markup) and "mark0tool" in piece.text for piece in pieces)
 
-    def _endings(self, masked: Masked, way: _Way) -> dict[str, _Ending]:
-        """What this template writes after a user message, and after a tool's result."""
-        opening, last = masked.opening()
-        reply, question, another, result = masked.unused
-        if not last:
-            return {}
-        endings = {"user": self._ending(way, opening, last, reply, question)}
-        if any(message.role == "tool" for message in way.messages):
-            called: list[Mapping[str, object]] = [
-                *opening,
-                {"role": "assistant", "content": another},
-                {"role": "tool", "content": result, **tool_fields("tool")},
-            ]
-            endings["tool"] = self._ending(way, called, result, reply, question)
-        return endings
-
-    def _ending(
+    def ending(
         self,
         way: _Way,
         opening: Sequence[Mapping[str, object]],
@@ -267,11 +290,54 @@ class ChatTemplate:
         return _Ending(close if stable and close != whole else None, whole)
 
 
+class _Endings:
+    """What a template writes after a user message, and after a tool's result.
+
+    Parameters
+    ----------
+    template : ChatTemplate
+    masked : Masked
+        Messages up to the first user's, at least.
+    way : _Way
+        How they are passed.
+    """
+
+    def __init__(self, template: ChatTemplate, masked: Masked, way: _Way) -> None:
+        self._template = template
+        # Not the conversation: its messages would be kept as long as it is continued.
+        self._way = replace(way, messages=())
+        self._opening, self._last = masked.opening()
+        self._unused = masked.unused
+
+    def of(self, role: str) -> _Ending | None:
+        """The ending of a message of this role; None where nothing is known of it."""
+        if not self._last or role not in ("user", "tool"):
+            return None
+        return self._user if role == "user" else self._tool
+
+    @cached_property
+    def _user(self) -> _Ending:
+        reply, question, _, _ = self._unused
+        return self._template.ending(self._way, self._opening, self._last, reply, question)
+
+    @cached_property
+    def _tool(self) -> _Ending:
+        reply, question, another, result = self._unused
+        called: list[Mapping[str, object]] = [
+            *self._opening,
+            {"role": "assistant", "content": another},
+            {"role": "tool", "content": result, **tool_fields("tool")},
+        ]
+        return self._template.ending(self._way, called, result, reply, question)
+
+
 def _ways(messages: Sequence[Message], variables: Mapping[str, object]) -> Iterator[_Way]:
     """Ways to pass messages, the usual one first: see `transformers.apply_chat_template`."""
-    whole = tuple(joined(message) for message in messages)
-    fold = folded(whole)
-    for passed in (whole,) if fold is None else (whole, fold):
+    whole = tuple(message.joined for message in messages)
+    for fold in (False, True):
+        passed = folded(whole) if fold else whole
+        if passed is None:
+            return
         for typed in (False, True):
             # Some templates iterate `tools` without asking, some ask only whether it is defined.
             nothing: tuple[dict[str, object], ...] = (
@@ -280,34 +346,31 @@ def _ways(messages: Sequence[Message], variables: Mapping[str, object]) -> Itera
                 {},
             )
             for empty in nothing:
-                yield _Way(passed, typed, {**empty, **variables}, passed is fold)
+                yield _Way(passed, typed, {**empty, **variables}, fold)
 
 
-def _assemble(
-    found: Sequence[tuple[str, Slot | None]], endings: Mapping[str, _Ending]
-) -> Iterator[Piece]:
-    """Pieces from markup and the slot that follows it, in turn; the last slot is None."""
-    previous: Slot | None = None
-    for markup, slot in found:
-        finished = previous if slot is None or slot.message != _number(previous) else None
-        asked = _asked(finished, slot)
-        if asked is not None:
-            yield from _after_question(markup, endings.get(asked, _Ending(None, None)).close)
-        else:
-            if finished is not None and _is_answer(finished):
-                yield Mark(Boundary.REPLY)
-            if markup:
-                yield Markup(markup)
-        if slot is None:
-            break
-        if slot.first_user and previous is not None and previous.role == "system":
-            yield Mark(Boundary.SYSTEM)
-        if isinstance(slot.part, ReplyPart):
-            ending = endings.get(previous.role) if previous is not None else None
-            yield Content(slot.part, moved=ending is None or markup != ending.whole)
-        else:
-            yield Content(slot.part)
-        previous = slot
+def _assembled(last: Item | None, item: Item, endings: _Endings) -> Iterator[Piece]:
+    """Pieces of the markup and the slot of an item; `last` is the one before it."""
+    slot, previous, markup = item.slot, last.slot if last is not None else None, item.markup
+    finished = previous if slot is None or slot.message != _number(previous) else None
+    asked = _asked(finished, slot)
+    if asked is not None:
+        ending = endings.of(asked)
+        yield from _after_question(markup, None if ending is None else ending.close)
+    else:
+        if finished is not None and _is_answer(finished):
+            yield Mark(Boundary.REPLY)
+        if markup:
+            yield Markup(markup)
+    if slot is None:
+        return
+    if slot.first_user and previous is not None and previous.role == "system":
+        yield Mark(Boundary.SYSTEM)
+    if isinstance(slot.part, ReplyPart):
+        ending = endings.of(previous.role) if previous is not None else None
+        yield Content(slot.part, moved=ending is None or markup != ending.whole)
+    else:
+        yield Content(slot.part)
 
 
 def _asked(finished: Slot | None, following: Slot | None) -> str | None:

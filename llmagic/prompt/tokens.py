@@ -7,13 +7,15 @@ tokens begin with those of every conversation it continues.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import islice, takewhile
 from typing import Protocol
 
 from llmagic.errors import ProjectorError
 from llmagic.prompt.images import Picture
 from llmagic.prompt.parts import ImagePart, ReplyPart
 from llmagic.prompt.template import Mark, Markup, Piece
+from llmagic.recent import Recent
 from llmagic.sequence import CHUNK, Boundary, Media, Sequence, Span, Text
 
 
@@ -42,6 +44,34 @@ class Placer(Protocol):
         """What stands in a sequence for a picture, with the tokens around it."""
 
 
+@dataclass(frozen=True)
+class Tokenised:
+    """Pieces that were made a sequence of, without its BOS.
+
+    `ends` is for each piece the number of spans at its end.
+    """
+
+    pieces: tuple[Piece, ...] = ()
+    spans: tuple[Span, ...] = ()
+    ends: tuple[int, ...] = ()
+    sequence: Sequence | None = None
+
+    def until(self, n: int) -> tuple[list[Span], list[int]]:
+        """Spans and ends of the first `n` pieces, or of fewer.
+
+        A mark belongs to the span before it, which is made anew where a mark came off.
+        """
+        last = self.ends[n - 1] if n else 0
+        behind = takewhile(
+            lambda each: each[1] == last,
+            zip(islice(self.pieces, n, None), islice(self.ends, n, None), strict=True),
+        )
+        if any(isinstance(piece, Mark) for piece, _ in behind):
+            while n and self.ends[n - 1] == last:
+                n -= 1
+        return list(self.spans[: self.ends[n - 1] if n else 0]), list(self.ends[:n])
+
+
 def sequence(
     pieces: Iterable[Piece],
     tokenizer: Tokenizer,
@@ -49,6 +79,7 @@ def sequence(
     *,
     seed: bytes,
     chunk: int = CHUNK,
+    recent: Recent[Tokenised] | None = None,
 ) -> Sequence:
     """The sequence of a rendered conversation.
 
@@ -67,14 +98,20 @@ def sequence(
         The fingerprint, on which all digests are built.
     chunk : int
         Tokens evaluated at once.
+    recent : Recent, optional
+        Goes on from what was made with the same of everything else, and keeps this.
 
     Raises
     ------
     ProjectorError
         A picture, and no projector.
     """
-    spans: list[Span] = []
-    for piece in pieces:
+    pieces = tuple(pieces)
+    recent = Recent() if recent is None else recent
+    n, nearest = recent.nearest(pieces)
+    known = nearest or Tokenised()
+    spans, ends = known.until(n)
+    for piece in pieces[len(ends) :]:
         if isinstance(piece, Mark):
             if spans and spans[-1].boundary is None:
                 spans[-1] = replace(spans[-1], boundary=piece.boundary)
@@ -87,7 +124,12 @@ def sequence(
             spans += _image(placer, piece.part.picture)
         else:
             spans += _text(tokenizer, piece.part.text, special=False)
-    return Sequence(tuple(_with_bos(spans, tokenizer)), chunk, seed)
+        ends.append(len(spans))
+    found = Sequence(tuple(_with_bos(spans, tokenizer)), chunk, seed)
+    if known.sequence is not None:
+        found.like(known.sequence)
+    recent.keep(pieces, Tokenised(pieces, tuple(spans), tuple(ends), found))
+    return found
 
 
 def _text(tokenizer: Tokenizer, text: str, *, special: bool) -> list[Span]:

@@ -133,12 +133,15 @@ class Store:
         self._warn(f"{self._folder.file(kind, name)} {what}.")
         return None
 
-    def touch(self, kind: Kind, name: bytes) -> None:
-        """Mark an entry as used without reading it, at most once a minute."""
+    def touch(self, kind: Kind, name: bytes) -> bool:
+        """Mark an entry as used without reading it; False where that was less than a minute ago."""
         now = time.monotonic()
-        if self.usable and self._touched.get((kind, name), -TOUCH_SECONDS) <= now - TOUCH_SECONDS:
-            self._touched[kind, name] = now
+        if now - self._touched.get((kind, name), -TOUCH_SECONDS) < TOUCH_SECONDS:
+            return False
+        self._touched[kind, name] = now
+        if self.usable:
             self._folder.touch(kind, name)
+        return True
 
     def records(self, kind: Kind | None = None) -> Iterator[Record]:
         """The entries that are there, of one kind or of all, in no order."""

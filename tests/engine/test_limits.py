@@ -19,6 +19,7 @@ from llmagic.checkpoint.checkpoints import Checkpoints
 from llmagic.errors import Interrupted, UsageError
 from llmagic.events import Delta, Event
 from llmagic.events import Loading as LoadingEvent
+from llmagic.model.vision import Slot
 from llmagic.session import Session
 from llmagic.settings import Loading
 from llmagic.store import Kind
@@ -236,7 +237,7 @@ def test_pictures_do_not_pile_up(toy_named: Named):
             session.ask("?", images=[image], after=None, max_tokens=1)
             session.last = None
         gc.collect()
-        kept = [each for each in gc.get_objects() if type(each).__name__ == "Slot"]
+        kept = [each for each in gc.get_objects() if type(each) is Slot]
         assert sum(len(slot.picture.pixels) for slot in kept) < 4 << 20
 
 

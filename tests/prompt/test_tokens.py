@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from llmagic.errors import ProjectorError
+from llmagic.errors import ProjectorError, TemplateError
 from llmagic.prompt.images import Picture
 from llmagic.prompt.parts import ImagePart, Message, Part, ReplyPart, TextPart
 from llmagic.prompt.template import ChatTemplate, Content, Mark, Markup, Piece
-from llmagic.prompt.tokens import sequence
+from llmagic.prompt.tokens import Tokenised, sequence
+from llmagic.recent import Recent
 from llmagic.sequence import Boundary, Media, Sequence, Span, Text
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -322,3 +324,67 @@ def test_another_first_question_keeps_the_system_prompt(name: str) -> None:
     first, second = ask("Why?"), ask("How?")
     boundary = next(step.stop for step in second.steps if step.boundary is Boundary.SYSTEM)
     assert evaluated(first, second) == second.n_tokens - boundary
+
+
+# What was made before is gone on from, and changes nothing.
+
+TALK = (
+    user("a"),
+    user("look: ", IMAGE, " what?"),
+    user(IMAGE),
+    reply("R"),
+    reply("<think>\nT\n</think>\n\nA"),
+    reply("<think>\n\n</think>\n\nA"),
+    Message("tool", (TextPart("42"),), "add"),
+    Message("assistant", ()),
+)
+SYSTEMS = ((), (Message("system", (TextPart("S"),)),), (Message("system", (TextPart("s"),)),))
+NAMES = sorted(path.stem for path in TEMPLATES.glob("*.jinja"))
+talks = st.tuples(st.sampled_from(SYSTEMS), st.lists(st.integers(0, len(TALK) - 1), max_size=7))
+GROWN = [1, 4, 0, 3, 1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(st.lists(talks, min_size=2, max_size=5))
+@settings(max_examples=12)
+@example([(SYSTEMS[1], GROWN[:n]) for n in (1, 3, 5, 3, 1)])
+@example([(SYSTEMS[0], [1, 5, 0]), (SYSTEMS[0], [1, 5, 0, 4, 0]), (SYSTEMS[2], [1, 5, 0, 3, 1])])
+@example([(SYSTEMS[1], [0, 3, 6]), (SYSTEMS[1], [0, 3, 6, 3, 0])])
+def test_going_on_gives_what_beginning_anew_gives(
+    name: str, drawn: list[tuple[tuple[Message, ...], list[int]]]
+) -> None:
+    template, recent = load(name), Recent[Tokenised]()
+    for system, numbers in drawn:
+        # Equal messages, not the same ones: a notebook makes them anew where it changed.
+        messages = [*system, *(replace(TALK[number]) for number in numbers)]
+        try:
+            wanted = load(name).render(messages)
+        except TemplateError as error:
+            with pytest.raises(TemplateError, match=re.escape(str(error))):
+                template.render(messages)
+            continue
+        pieces = template.render(messages)
+        assert pieces == wanted
+        got = sequence(pieces, Bytes(), Squares(), seed=b"s", chunk=32, recent=recent)
+        assert got.spans == built(*wanted).spans
+        assert got.steps == built(*wanted).steps
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_going_on_tokenises_what_is_new(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = 0
+
+    class Counting(Bytes):
+        def tokenize(self, text: str, *, special: bool) -> list[int]:
+            nonlocal counted
+            counted += 1
+            return super().tokenize(text, special=special)
+
+    template, recent = load(name), Recent[Tokenised]()
+    costs = []
+    for n in range(1, 30, 2):
+        counted = 0
+        messages = [user("a") if number % 2 == 0 else reply("R") for number in range(n)]
+        sequence(template.render(messages), Counting(), None, seed=b"s", recent=recent)
+        costs.append(counted)
+    assert max(costs[2:]) <= 8  # the markup and content of two turns

@@ -1,0 +1,62 @@
+"""Results that can be continued: what was made for the longest common beginning is made once.
+
+A conversation is rendered, tokenised and hashed again for every cell, and all but its end is as
+it was. Each of these steps keeps its last results here, under the items they were made from.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+Result = TypeVar("Result")
+
+
+def shared(left: Sequence[Any], right: Sequence[Any]) -> int:
+    """Number of items that two tuples, lists or strings have in common from the start on.
+
+    Slices are compared, in C and by identity first, so the cost of a long one is that of looking
+    at its pointers.
+    """
+    most = min(len(left), len(right))
+    if left[:most] == right[:most]:
+        return most
+    least = 0
+    while least + 1 < most:
+        middle = (least + most) // 2
+        if left[least:middle] == right[least:middle]:
+            least = middle
+        else:
+            most = middle
+    return least
+
+
+class Recent(Generic[Result]):
+    """The last results, each with the tuple of items it was made from.
+
+    Parameters
+    ----------
+    most : int
+        Results kept: as many branches of a conversation can be continued in turn. Each keeps the
+        pictures in it alive.
+    """
+
+    def __init__(self, most: int = 4) -> None:
+        self._kept: deque[tuple[tuple[Any, ...], Result]] = deque(maxlen=most)
+
+    def nearest(self, items: tuple[Any, ...]) -> tuple[int, Result | None]:
+        """The result that shares most items with these, and how many; 0 and None without one."""
+        best, found = 0, None
+        for known, result in self._kept:
+            n = shared(known, items)
+            if n > best:
+                best, found = n, result
+        return best, found
+
+    def keep(self, items: tuple[Any, ...], result: Result) -> None:
+        """Remember a result; one that it continues is not needed any more."""
+        others = [each for each in self._kept if items[: len(each[0])] != each[0]]
+        self._kept.clear()
+        self._kept.extend(others)
+        self._kept.append((items, result))
