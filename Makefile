@@ -82,9 +82,9 @@ frontend: labextension
 	$(NPM) test
 
 # One run, one closing line: the tests and every notebook cell against its stored output. In order,
-# since the browser's tests come first and take the longest; they share one page, so one worker.
+# since the tests of the browser come first and take the longest; a file stays with one worker.
 pytest: setup labextension
-	$(WITH_TOY) $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --nbval \
+	$(WITH_TOY) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval \
 	    tests notebooks
 
 test-slow: setup labextension

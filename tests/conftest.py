@@ -31,14 +31,6 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.load_profile("slow")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n`: a file's tests stay together, and all that share the browser do."""
-    here = Path(__file__).parent
-    for item in items:
-        browser = here / "browser" in item.path.parents
-        item.add_marker(pytest.mark.xdist_group("browser" if browser else str(item.path)))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _store(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep the tests, and every process they start, out of the user's cache folder."""
