@@ -21,10 +21,10 @@ CHROMIUM = next(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A browser on a busy machine may miss a deadline; what fails twice is a fault."""
+    """A browser on a busy machine may miss a deadline; what fails three times is a fault."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.flaky(reruns=1))
+            item.add_marker(pytest.mark.flaky(reruns=2))
 
 
 FAILED = pytest.StashKey[bool]()
