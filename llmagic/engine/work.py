@@ -75,9 +75,7 @@ class Work:
             try:
                 return evaluate()
             except NoRoomError:
-                # An image of several batches may be half there.
-                clean = self.context.cut(self.branch.sequence, position)
-                if not clean or not self.checkpoints.branches.drop_oldest(keep=self.branch):
+                if not self._make_room(position):
                     raise
 
     def evaluate_one(self, token: int, position: int) -> None:
@@ -87,14 +85,18 @@ class Work:
         ------
         NoRoomError, EvaluationError
         """
-        sequence = self.branch.sequence
-        try:
-            self.context.evaluate((token,), position, sequence, logits=True)
-        except NoRoomError:
-            self.with_room(
-                position,
-                lambda: self.context.evaluate((token,), position, sequence, logits=True),
-            )
+        while True:
+            try:
+                return self.context.evaluate((token,), position, self.branch.sequence, logits=True)
+            except NoRoomError:
+                if not self._make_room(position):
+                    raise
+
+    def _make_room(self, position: int) -> bool:
+        """Give up the oldest other branch; False where nothing is gained by trying again."""
+        # An image of several batches may be half there.
+        clean = self.context.cut(self.branch.sequence, position)
+        return clean and self.checkpoints.branches.drop_oldest(keep=self.branch)
 
     def save(self, *, exact: bool) -> None:
         """At a boundary: store a checkpoint. That it fails costs a notice, not the cell.
