@@ -164,7 +164,8 @@ class Checkpoints:
 
     def _load(self, node: Node, step: Step, notices: list[str]) -> Resumed | None:
         """Load a stored checkpoint; None when it had to be dropped."""
-        if self._needs_state and node.payload.state is None:
+        lacks_state = self._needs_state and node.payload.state is None
+        if lacks_state:
             state = self.disk.state(node.key) if self.disk is not None else None
             if state is None:
                 # Its descendants have states of their own; a missing one is not asked for again.
@@ -172,7 +173,7 @@ class Checkpoints:
             self.tree.complete(node, state)
         while True:
             try:
-                return self._try_load(node, step)
+                resumed = self._try_load(node, step)
             except (CheckpointError, EvaluationError, MemoryError) as error:
                 # A refusal may only mean that other branches fill the context.
                 if len(self.branches):
@@ -184,6 +185,9 @@ class Checkpoints:
                     f"dropped ({error}); more is evaluated instead."
                 )
                 return None
+            if lacks_state:
+                resumed.tier = "disk"
+            return resumed
 
     def _try_load(self, node: Node, step: Step) -> Resumed:
         path = node.path()

@@ -59,13 +59,6 @@ class DiskTier:
     def save(self, last: Step, payload: Payload, parent: bytes | None) -> None:
         """Write the checkpoint that ends with step `last` behind the cell's back."""
         # One that is there already is left alone, and counts as used.
-        if payload.state is not None:
-            self._store.put(
-                Kind.STATE,
-                last.key,
-                arrays={"state": payload.state},
-                meta={"layout": self._layout.value, **self.labels},
-            )
         self._waiting.add(last.key)
         self._store.put(
             Kind.CHECKPOINT,
@@ -82,6 +75,13 @@ class DiskTier:
             parent=parent,
             done=lambda _: self._waiting.discard(last.key),
         )
+        if payload.state is not None:
+            self._store.put(
+                Kind.STATE,
+                last.key,
+                arrays={"state": payload.state},
+                meta={"layout": self._layout.value, **self.labels},
+            )
 
     def save_node(self, node: Node) -> None:
         """Write a checkpoint, and those of its ancestors that are not there (any more)."""

@@ -33,18 +33,22 @@ class Place:
         The checkpoint in memory that ends there or holds it.
     on_disk : int or None
         Its index in the wanted sequence, when its checkpoint is on disk only.
+    lacks_state : bool
+        The rows of `node` are in memory, and its state is on disk only.
     """
 
     step: Step
     branch: Branch | None = None
     node: Node | None = None
     on_disk: int | None = None
+    lacks_state: bool = False
 
     @property
     def tier(self) -> str:
+        """The slowest tier that something of it has to come from."""
         if self.branch is not None:
             return "live"
-        return "disk" if self.node is None else "memory"
+        return "disk" if self.node is None or self.lacks_state else "memory"
 
 
 class Lookup:
@@ -125,7 +129,8 @@ class Lookup:
         # Of those that say the same, one may have lost its state to the budget and another not.
         nodes = [node] if node is not None else self._tree.with_content(digest)
         for node in filter(self.has_state, nodes):
-            yield Place(node.steps[-1], node=node)
+            lacks_state = self._needs_state and node.payload.state is None
+            yield Place(node.steps[-1], node=node, lacks_state=lacks_state)
         if not nodes and self._can_cut:
             node = self._tree.around(digest)
             if node is not None:

@@ -111,12 +111,17 @@ def _ls(arguments: argparse.Namespace) -> int:
     folder = _folder(arguments)
     found = sorted(_selection(arguments).of(folder), key=lambda each: -each[0].used)
     if arguments.json:
-        entries = [_described(record) | {"labels": meta} for record, meta in found]
+        entries = [
+            _described(record) | {"labels": meta or {}, "damaged": meta is None}
+            for record, meta in found
+        ]
         _print_json(folder, files=len(found), bytes=_total(found), entries=entries)
         return 0
     now = time.time()
     for record, meta in found:
-        labels = "  ".join(filter(None, (meta.get("model"), meta.get("notebook"))))
+        labels = "damaged: `llmagic cache verify` removes it"
+        if meta is not None:
+            labels = "  ".join(filter(None, (meta.get("model"), meta.get("notebook"))))
         age = _ago(now - record.used / 1e9)
         size = _human(record.n_bytes)
         print(f"{record.kind:<12}{record.name.hex()[:16]:<18}{size:>10}{age:>6}  {labels}")
@@ -147,6 +152,7 @@ def _verify(arguments: argparse.Namespace) -> int:
             unreadable=[_described(record) | {"reason": why} for record, why in report.unreadable],
             stuck=[_described(record) for record in report.stuck],
             temporaries=report.temporaries,
+            states=report.states,
         )
         return 0 if report.is_well else 1
     stuck = set(report.stuck)
@@ -159,6 +165,8 @@ def _verify(arguments: argparse.Namespace) -> int:
         print(f"{what}, {done}: {folder.file(record.kind, record.name)} ({why})")
     if report.temporaries:
         print(f"{_count(report.temporaries, 'unfinished file')} removed")
+    if report.states:
+        print(f"{_count(report.states, 'state')} without a checkpoint removed")
     print(f"{_count(report.files, 'good entry')}, {_human(report.n_bytes)} in {folder.path}")
     return 0 if report.is_well else 1
 

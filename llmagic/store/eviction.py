@@ -26,7 +26,10 @@ class Evicted(NamedTuple):
 
 
 class Parents:
-    """Which checkpoint stands on which, read from the headers once for each file."""
+    """Which entry stands on which, read from the headers of checkpoints once for each file.
+
+    A state stands on the checkpoint of its name: without its rows it is of no use.
+    """
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
@@ -42,7 +45,10 @@ class Parents:
         A damaged file has no parent any more: reading it removed it.
         """
         known: dict[Id, tuple[tuple[int, int], bytes | None]] = {}
+        above: dict[Id, Id] = {}
         for record in records:
+            if record.kind is Kind.STATE:
+                above[record.kind, record.name] = (Kind.CHECKPOINT, record.name)
             if record.kind is not Kind.CHECKPOINT:
                 continue
             key = (record.kind, record.name)
@@ -56,7 +62,8 @@ class Parents:
                 continue
             known[key] = (record.stamp, parent)
         self._known = known
-        return {key: (key[0], each[1]) for key, each in known.items() if each[1] is not None}
+        above |= {key: (key[0], each[1]) for key, each in known.items() if each[1] is not None}
+        return above
 
 
 def evict(

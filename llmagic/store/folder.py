@@ -119,14 +119,14 @@ class Folder:
         except OSError:
             return False
 
-    def header(self, kind: Kind, name: bytes) -> Header:
-        """A file's verified header.
+    def header(self, kind: Kind, name: bytes, *, remove: bool = True) -> Header:
+        """A file's verified header; `remove` as in `opened`.
 
         Raises
         ------
         DamagedError, OSError
         """
-        with self.opened(kind, name) as (_, header):
+        with self.opened(kind, name, remove=remove) as (_, header):
             return header
 
     def read(self, kind: Kind, name: bytes) -> Entry:
@@ -143,10 +143,13 @@ class Folder:
             return entry
 
     @contextlib.contextmanager
-    def opened(self, kind: Kind, name: bytes) -> Iterator[tuple[int, Header]]:
+    def opened(
+        self, kind: Kind, name: bytes, *, remove: bool = True
+    ) -> Iterator[tuple[int, Header]]:
         """A file's descriptor, at its data, and its verified header.
 
         A file found damaged, here or in the body, is removed where possible: nobody can use it.
+        With `remove` off it stays, for those who only look.
 
         Raises
         ------
@@ -162,7 +165,7 @@ class Folder:
         except DamagedError:
             with contextlib.suppress(OSError):
                 # Somebody may have put a good one in its place meanwhile.
-                if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
+                if remove and os.stat(path).st_ino == os.fstat(descriptor).st_ino:
                     os.unlink(path)
             raise
         finally:

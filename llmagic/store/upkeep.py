@@ -51,11 +51,8 @@ class Selection:
 
     def of(
         self, folder: Folder, progress: Progress = _silent
-    ) -> Iterator[tuple[Record, dict[str, str]]]:
-        """The entries that are meant, with their labels; damaged ones have none.
-
-        An entry that is found damaged is removed.
-        """
+    ) -> Iterator[tuple[Record, dict[str, str] | None]]:
+        """The entries that are meant, with their labels; None for a damaged header."""
         now = time.time_ns()
         records = list(folder.records())
         total, done = sum(record.n_bytes for record in records), 0
@@ -68,11 +65,17 @@ class Selection:
                 continue
             if self.older and now - record.used < self.older * 1e9:
                 continue
+            meta: dict[str, str] | None
             try:
-                meta = folder.header(record.kind, record.name).meta
-            except (OSError, DamagedError):
+                meta = folder.header(record.kind, record.name, remove=False).meta
+            except OSError:
                 meta = {}
-            if _fits(self.model, meta.get("model")) and _fits(self.notebook, meta.get("notebook")):
+            except DamagedError:
+                meta = None
+            labels = meta or {}
+            if _fits(self.model, labels.get("model")) and _fits(
+                self.notebook, labels.get("notebook")
+            ):
                 yield record, meta
 
 
@@ -96,8 +99,9 @@ class Report:
         With why; they are still there.
     stuck : list of Record
         Damaged or orphaned, and could not be removed.
-    temporaries : int
-        Left behind by writers that ended; they are of no use and do no harm.
+    temporaries, states : int
+        Left behind by writers that ended, and by checkpoints that are not there any more; they are
+        of no use and do no harm.
     """
 
     files: int = 0
@@ -107,6 +111,7 @@ class Report:
     unreadable: list[tuple[Record, str]] = field(default_factory=list)
     stuck: list[Record] = field(default_factory=list)
     temporaries: int = 0
+    states: int = 0
 
     @property
     def is_well(self) -> bool:
@@ -145,7 +150,9 @@ def verify(folder: Folder, progress: Progress = _silent) -> Report:
         for record in reversed(report.orphans):
             if not folder.remove(record.kind, record.name):
                 report.stuck.append(record)
-    lost = {(record.kind, record.name) for record in report.orphans}
+        left_over = _left_over(folder)
+        report.states = sum(folder.remove(record.kind, record.name) for record in left_over)
+    lost = {(record.kind, record.name) for record in (*report.orphans, *left_over)}
     good = [record for record in good if (record.kind, record.name) not in lost]
     report.files, report.n_bytes = len(good), sum(record.n_bytes for record in good)
     return report
@@ -160,6 +167,13 @@ def _orphans(folder: Folder) -> list[Record]:
     for key in lost:
         lost.extend(children[key])
     return [records[key] for key in lost]
+
+
+def _left_over(folder: Folder) -> list[Record]:
+    """States whose checkpoint is missing: it was refused, dropped or damaged."""
+    states = list(folder.records(Kind.STATE))  # first: a checkpoint is written before its state
+    there = {record.name for record in folder.records(Kind.CHECKPOINT)}
+    return [record for record in states if record.name not in there]
 
 
 def _children(above: dict[Id, Id]) -> dict[Id, list[Id]]:
@@ -189,17 +203,20 @@ def prune(
 ) -> Removed:
     """Remove what nobody needs: leftovers, orphans, what is meant, what is over the budget.
 
-    A selection that means everything removes nothing. A checkpoint that is meant stays while
-    one that is not stands on it.
+    A selection that means everything removes nothing. A checkpoint that is meant takes its state
+    with it, and stays while one that is not meant stands on it.
     """
     removed = Removed()
     removed.temporaries, _ = folder.remove_temporaries(older=0.0)
     meant = []
     if not selection.is_everything:
         meant = [record for record, _ in selection.of(folder, progress)]
+        named = {record.name for record in meant if record.kind is Kind.CHECKPOINT}
+        meant += [each for each in folder.records(Kind.STATE) if each.name in named]
     with folder.lock(exclusive=True, seconds=_LOCK_SECONDS):
         _remove(folder, _orphans(folder), removed, progress)
         _remove(folder, meant, removed, progress)
+        _remove(folder, _left_over(folder), removed, progress)
     evicted = evict(folder, Parents(folder), budget, progress=progress)
     if evicted is None:  # another process is at it
         left = sum(record.n_bytes for record in folder.records())
@@ -233,7 +250,7 @@ def clear(folder: Folder, selection: Selection, progress: Progress = _silent) ->
 def _remove(folder: Folder, meant: Iterable[Record], removed: Removed, progress: Progress) -> None:
     """Remove entries, children before parents, except those on which something else stands."""
     left = {(each.kind, each.name): each for each in meant}
-    above = Parents(folder).of(folder.records(Kind.CHECKPOINT))
+    above = Parents(folder).of(folder.records())
     standing = {key: set(each) for key, each in _children(above).items()}
     free = [key for key in left if not standing.get(key)]
     total, done = sum(record.n_bytes for record in left.values()), 0

@@ -71,6 +71,26 @@ def generation_prompt(session: Session, turn: Turn) -> int:
     return spans[-1].n_tokens
 
 
+def test_a_state_that_is_on_disk_only_comes_from_there(toy: Toy, notebook: tuple[Path, list[Turn]]):
+    """The rows of a whole chain are in memory then, and the state of its end alone."""
+    folder, turns = notebook
+    with open_session(toy, folder) as session:
+        above: Turn | None = None
+        for turn in turns:
+            above = session.recall(turn.id, after=above)
+        assert above is not None
+        ask_cell(session, toy, N_CELLS, above)
+        middle = above.parent.parent
+        has_states = session.engine.checkpoints.disk.has_state(
+            sequence_of(session, middle).steps[-1].key
+        )
+        expected = "disk" if has_states else session.kept(middle)["tier"]
+        assert session.kept(middle)["tier"] == expected
+        turn = ask_cell(session, toy, N_CELLS + 1, middle)
+        assert turn.usage["restored"]["tier"] == expected
+        assert_exact(session, turn)
+
+
 def test_turns_come_back_by_id(toy: Toy, notebook: tuple[Path, list[Turn]]):
     folder, turns = notebook
     with open_session(toy, folder) as session:

@@ -313,3 +313,33 @@ def test_a_reader_that_has_enough(full: Opened) -> None:
     command = f"{sys.executable} -m llmagic.cli cache ls --json | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert not done.stderr
+
+
+def test_ls_only_looks(full: Opened, run):
+    file = full.file(Kind.TURN, b"\x22")
+    file.write_bytes(b"\xff" * file.stat().st_size)
+    status, out = run("ls")
+    assert status == 0
+    assert "damaged: `llmagic cache verify` removes it" in out
+    listed = json.loads(run("ls", "--json")[1])["entries"]
+    damaged = [bytes.fromhex(each["name"])[0] for each in listed if each["damaged"]]
+    assert damaged == [0x22]
+    assert names(full) == ALL
+
+
+def test_a_state_goes_with_its_checkpoint(full: Opened, run):
+    for number in (1, 2, 12):
+        assert full.put_now(Kind.STATE, bytes([number]), number)
+    before = {record.name for record in full.store.records(Kind.STATE)}
+    assert before == {b"\1", b"\2", b"\x0c"}
+    old(full, Kind.CHECKPOINT, b"\2", 10)
+    status, out = run("prune", "--kind", "checkpoints", "--older-than", "7d")
+    assert status == 0
+    assert "2 entries removed" in out
+    assert {record.name for record in full.store.records(Kind.STATE)} == {b"\1", b"\x0c"}
+    # What other processes left: no damage, but of no use.
+    full.store.remove(Kind.CHECKPOINT, b"\x0c")
+    status, out = run("verify")
+    assert status == 0
+    assert "1 state without a checkpoint removed" in out
+    assert {record.name for record in full.store.records(Kind.STATE)} == {b"\1"}
