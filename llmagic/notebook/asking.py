@@ -13,7 +13,8 @@ from llmagic.events import Notice
 from llmagic.notebook import display, options
 from llmagic.notebook.blocks import blocks_of
 from llmagic.notebook.cell import known_again, parts_of, schema_from, tools_from
-from llmagic.notebook.conversation import Entry, Place
+from llmagic.notebook.conversation import Place
+from llmagic.notebook.entries import Entry
 from llmagic.notebook.question import question
 from llmagic.notebook.reply import Reply
 from llmagic.notebook.request import Document, Request, current_request

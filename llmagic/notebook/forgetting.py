@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from llmagic.notebook.conversation import Entry
+from llmagic.notebook.entries import Entry
 from llmagic.notebook.runtime import Runtime
 
 

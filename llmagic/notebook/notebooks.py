@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 
-from llmagic.notebook.conversation import Conversation, Entry
+from llmagic.notebook.conversation import Conversation
+from llmagic.notebook.entries import Entry
 from llmagic.notebook.request import Document, Request
 from llmagic.notebook.saved import Found
 

@@ -16,7 +16,7 @@ from IPython.core.magic_arguments import argument, magic_arguments
 from IPython.utils.text import DollarFormatter
 
 from llmagic.errors import UsageError
-from llmagic.notebook.conversation import MAIN, Scope
+from llmagic.notebook.entries import MAIN, Scope
 
 _Magic = TypeVar("_Magic", bound=Callable[..., None])
 

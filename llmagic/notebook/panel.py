@@ -20,7 +20,7 @@ from typing import Any
 from llmagic.errors import LLMagicError
 from llmagic.notebook import display
 from llmagic.notebook.blocks import blocks_of
-from llmagic.notebook.conversation import Entry
+from llmagic.notebook.entries import Entry
 from llmagic.notebook.forgetting import forget, pin
 from llmagic.notebook.question import question
 from llmagic.notebook.runtime import Runtime

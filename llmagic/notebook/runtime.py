@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from llmagic.notebook import display
 from llmagic.notebook.ahead import Ahead
 from llmagic.notebook.attachments import Attached, Received
-from llmagic.notebook.conversation import Conversation, Entry
+from llmagic.notebook.conversation import Conversation
 from llmagic.notebook.defaults import Defaults
+from llmagic.notebook.entries import Entry
 from llmagic.notebook.loaded import Loaded
 from llmagic.notebook.notebooks import Notebooks
 from llmagic.notebook.request import (

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from llmagic.notebook.conversation import Conversation, Entry
+from llmagic.notebook.conversation import Conversation
+from llmagic.notebook.entries import Entry
 from llmagic.notebook.options import options_of, scope_of
 from llmagic.notebook.request import MOST_CELLS, Cell, Document, Request
 

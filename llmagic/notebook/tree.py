@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmagic.notebook.conversation import Conversation, Entry
+from llmagic.notebook.conversation import Conversation
+from llmagic.notebook.entries import Entry
 
 if TYPE_CHECKING:
     from llmagic.session import Session

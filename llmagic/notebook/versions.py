@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from llmagic.notebook.conversation import Entry
+from llmagic.notebook.entries import Entry
 
 MOST = 64
 """Versions kept of a cell; those of cells without a name count together, times 16."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from llmagic.notebook.conversation import Conversation, Entry, Place
+from llmagic.notebook.conversation import Conversation, Place
+from llmagic.notebook.entries import Entry
 from llmagic.notebook.notebooks import Notebooks
 from llmagic.notebook.options import options_of
 from llmagic.notebook.request import Cell, Document, Request

@@ -15,7 +15,8 @@ from IPython.utils.capture import RichOutput
 from PIL import Image
 
 from llmagic.errors import UsageError
-from llmagic.notebook.conversation import Conversation, Scope
+from llmagic.notebook.conversation import Conversation
+from llmagic.notebook.entries import Scope
 from tests.notebook.conftest import write_picture
 from tests.notebook.test_shell import Cells as Shell
 from tests.notebook.test_shell import texts

@@ -14,7 +14,7 @@ from llmagic.errors import UsageError
 from llmagic.notebook import display, options
 from llmagic.notebook.blocks import Thought, blocks_of, markdown
 from llmagic.notebook.commands.command import Command, argument
-from llmagic.notebook.conversation import MAIN
+from llmagic.notebook.entries import MAIN
 from llmagic.notebook.markdown import harmless
 from llmagic.notebook.runtime import Runtime
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from llmagic.errors import UsageError
 from llmagic.notebook import display, options
 from llmagic.notebook.commands.command import Command, argument
-from llmagic.notebook.conversation import MAIN, Conversation
+from llmagic.notebook.conversation import Conversation
+from llmagic.notebook.entries import MAIN
 from llmagic.notebook.question import question
 from llmagic.notebook.runtime import Runtime
 from llmagic.notebook.table import Row, short, table

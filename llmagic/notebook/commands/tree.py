@@ -11,7 +11,7 @@ from llmagic.notebook import display
 from llmagic.notebook.commands.command import Command
 from llmagic.notebook.commands.history import STALE
 from llmagic.notebook.commands.which import SHORT
-from llmagic.notebook.conversation import MAIN
+from llmagic.notebook.entries import MAIN
 from llmagic.notebook.question import question
 from llmagic.notebook.runtime import Runtime
 from llmagic.notebook.table import short

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from llmagic.errors import UsageError
-from llmagic.notebook.conversation import Conversation, Entry
+from llmagic.notebook.conversation import Conversation
+from llmagic.notebook.entries import Entry
 
 SHORT = 8
 """Characters of a turn's id that are shown, and are enough to name it."""
