@@ -50,3 +50,10 @@ class Entry:
     request: Request
     system: str | None
     scope: Scope = Scope()
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """Tells it from other turns of the same content, wherever it stands now."""
+        request = self.request
+        execution = request.execution if request.cell is None else None
+        return request.cell, execution, self.turn.id, self.scope
