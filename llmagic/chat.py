@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -49,6 +50,7 @@ class Chat:
             now=datetime.now(),
         )
         self._recent = Recent[Tokenised]()
+        self._histories = deque[tuple[Turn, tuple[Message, ...]]](maxlen=4)
 
     @property
     def can_switch_thinking(self) -> bool:
@@ -89,11 +91,10 @@ class Chat:
     ) -> Sequence:
         """The same from its pieces; `variables` are for the template."""
         messages = [Message("system", (TextPart(system),))] if system else []
-        for turn in parent.path() if parent is not None else []:
-            messages += turn.messages
-        messages += asked(parts, rounds)
+        messages += self._history(parent)
+        messages += (message.joined for message in asked(parts, rounds))
         engine = self._engine
-        pieces = self._template.render(messages, variables=variables)
+        pieces = self._template.render(messages, variables=variables, joined=True)
         return sequence(
             pieces,
             engine.model.vocabulary,
@@ -101,6 +102,25 @@ class Chat:
             seed=engine.fingerprint,
             recent=self._recent,
         )
+
+    def _history(self, parent: Turn | None) -> tuple[Message, ...]:
+        """The messages of a turn and those above it, joined; going on from a known one."""
+        new: list[Turn] = []
+        history: tuple[Message, ...] = ()
+        turn = parent
+        while turn is not None:
+            found = next((known for each, known in self._histories if each is turn), None)
+            if found is not None:
+                history = found
+                break
+            new.append(turn)
+            turn = turn.parent
+        if parent is None or not new:
+            return history
+        behind = (message.joined for turn in reversed(new) for message in turn.messages)
+        history = (*history, *behind)
+        self._histories.append((parent, history))
+        return history
 
     def switched(self, sampling: Sampling) -> Sampling:
         """The settings with a switch for thinking that is there.

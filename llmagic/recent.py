@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import compress, count, islice
+from operator import is_not
 from typing import Any, Generic, TypeVar
 
 Result = TypeVar("Result")
@@ -16,10 +18,13 @@ Result = TypeVar("Result")
 def shared(left: Sequence[Any], right: Sequence[Any]) -> int:
     """Number of items that two tuples, lists or strings have in common from the start on.
 
-    Slices are compared, in C and by identity first, so the cost of a long one is that of looking
-    at its pointers.
+    Items that are the very same object are passed over in C, so the cost of a long tuple is that
+    of looking at its pointers.
     """
     most = min(len(left), len(right))
+    if not isinstance(left, str):
+        others = compress(count(), map(is_not, islice(left, most), right))
+        return next((index for index in others if left[index] != right[index]), most)
     if left[:most] == right[:most]:
         return most
     least = 0

@@ -106,6 +106,16 @@ class Turn:
             turn = turn.parent
         return turns[::-1]
 
+    def standing_on(self, parent: Turn | None, system: str | None) -> Turn:
+        """The same turn below another one, under another system prompt.
+
+        Its messages are the very same objects, which whoever has seen them knows at a glance;
+        `replace` would make them anew for every turn below one that changed.
+        """
+        moved = object.__new__(Turn)
+        moved.__dict__.update(self.__dict__, parent=parent, system=system)
+        return moved
+
     @cached_property
     def messages(self) -> tuple[Message, ...]:
         """Its question, calls, results and reply as messages, without those above."""

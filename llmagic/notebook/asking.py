@@ -106,14 +106,15 @@ def _place(
     session.name_notebook(name)
     if document is not None:
         # Others are not asked for, and none where the cell is not in the notebook (not saved yet).
-        cells = document.above(request.cell)
-        taken = follow(conversation, document, cells or (), session, runtime.notebooks.turns)
+        stop = document.index.get(request.cell, 0)
+        taken = follow(conversation, document, stop, session, runtime.notebooks.turns)
         for notice in taken.notices():
             screen.event(Notice(notice))
-        above = None if cells is None else conversation.count(cells)
+        if request.cell in document.index:
+            above = conversation.above(document, request.cell)
     scope = options.scope_of(given)
     place = conversation.place(request, system=given.system, above=above, scope=scope)
-    stale = conversation.stale_above(place, document.sources if document is not None else {})
+    stale = conversation.stale_above(place, document)
     if stale:
         screen.event(Notice(_stale_line(stale)))
     return place, stale
@@ -125,9 +126,11 @@ def _earlier(
     """The turns that the cell gave before, by id: in this kernel, or as its output shows."""
     for entry in runtime.conversation.entries[place.start : place.stop]:
         yield entry.turn.id
-    for cell in document.cells if document is not None else ():
-        if cell.id == request.cell and cell.turn is not None:
-            yield cell.turn
+    at = None if document is None else document.index.get(request.cell)
+    if document is not None and at is not None:
+        shown = document.cells[at].turn
+        if shown is not None:
+            yield shown
     if request.cell is not None:
         yield from [*runtime.conversation.versions.of(request.cell)][::-1]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llmagic.notebook.entries import Entry, Scope
-from llmagic.notebook.request import Cell, Request
+from llmagic.notebook.order import Order
+from llmagic.notebook.request import Cell, Document, Request
 from llmagic.notebook.versions import Versions
 from llmagic.recent import shared
 
@@ -38,8 +39,6 @@ class Conversation:
 
     Attributes
     ----------
-    entries : list of Entry
-        All threads and sides, in the order of the cells.
     versions : Versions
         Every turn there was, also those that were replaced.
     pinned : set of str
@@ -49,7 +48,7 @@ class Conversation:
     """
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self._order = Order()
         self.versions = Versions()
         self.pinned: set[str] = set()
         self.latest: Turn | None = None
@@ -61,13 +60,18 @@ class Conversation:
         self._replies: dict[tuple[str, Hashable], Turn] = {}
 
     @property
+    def entries(self) -> list[Entry]:
+        """All threads and sides, in the order of the cells; not to be changed."""
+        return self._order.entries
+
+    @property
     def last(self) -> Turn | None:
         """The last turn of the notebook, None if there is none yet."""
         return self.entries[-1].turn if self.entries else None
 
     def __contains__(self, cell: str) -> bool:
         """Whether a cell has turns here."""
-        return any(entry.request.cell == cell for entry in self.entries)
+        return cell in self._order
 
     def known(self) -> Iterator[Entry]:
         """Every turn, also those of cells that are gone."""
@@ -80,16 +84,25 @@ class Conversation:
 
     # --- where cells stand ---------------------------------------------------------------------
 
-    def follow(self, cells: Iterable[Cell], taken_over: Mapping[str, Entry]) -> None:
+    def lacking(self, document: Document, stop: int) -> list[Cell]:
+        """Those of the first `stop` cells of the notebook that have no turn, here or put aside."""
+        gone = {entry.request.cell for entry in self._gone}
+        found = [cell for cell in self._order.lacking(document) if cell.id not in gone]
+        return [cell for cell in found if document.index[cell.id] < stop]
+
+    def follow(self, document: Document, taken_over: Mapping[str, Entry]) -> None:
         """Bring the turns into the order of the notebook; those of cells it lacks are put aside.
 
         Parameters
         ----------
-        cells : iterable of Cell
-            All of the notebook, in document order.
+        document : Document
+            The notebook.
         taken_over : dict of str to Entry
             A turn from elsewhere for each cell that has none here and gets one.
         """
+        back = any(entry.request.cell in document.index for entry in self._gone)
+        if not taken_over and not back and self._order.follows(document):
+            return
         groups: dict[str | None, list[Entry]] = {}
         for entry in self.known():
             groups.setdefault(entry.request.cell, []).append(entry)
@@ -98,21 +111,19 @@ class Conversation:
             if cell not in groups:
                 groups[cell] = [entry]
                 new.add(cell)
-        ordered = [entry for cell in cells for entry in groups.pop(cell.id, ())]
+        ordered = [entry for cell in document.cells for entry in groups.pop(cell.id, ())]
         # A turn without a cell is nowhere in a notebook.
         self._gone = [entry for group in groups.values() for entry in group if entry.request.cell]
         # Where nothing moved, every turn has its parent already.
         n = shared(self.entries, ordered)
-        del self.entries[n:]
-        self._append(ordered[n:])
+        self._append(self._order.take(document, ordered, n))
         for entry in self.entries if new else ():  # with what they stand on
             if entry.request.cell in new:
                 self.versions.add(entry)
 
-    def count(self, cells: Iterable[Cell]) -> int:
-        """Turns that these cells have here."""
-        ids = {cell.id for cell in cells}
-        return sum(entry.request.cell in ids for entry in self.entries)
+    def above(self, document: Document, cell: str | None) -> int:
+        """Turns that stand above a cell of the notebook."""
+        return self._order.above(document, cell)
 
     def place(
         self,
@@ -136,7 +147,7 @@ class Conversation:
             What it sees.
         """
         start, stop = self._span(request, above)
-        after, inherited = _end(self.entries[:start], scope)
+        after, inherited = self._end(start, scope)
         return Place(start, stop, after, inherited if system is None else system, scope)
 
     def put(self, place: Place, turn: Turn, request: Request, *, system: str | None = None) -> None:
@@ -144,8 +155,8 @@ class Conversation:
         entry = Entry(turn, request, system, place.scope)
         self.latest = turn
         self.versions.add(entry)
-        below = self.entries[place.stop :]
-        self.entries[place.start :] = [entry]
+        below = self._order.cut(place.start)[place.stop - place.start :]
+        self._order.add(entry)
         if request.cell is not None:
             self._gone = [each for each in self._gone if each.request.cell != request.cell]
         self._append(below)
@@ -162,37 +173,21 @@ class Conversation:
         if entry is None or cell not in self:
             return None
         start, stop = self._span(replace(entry.request, execution=""), None)
-        below = self.entries[stop:]
-        del self.entries[start:]
+        below = self._order.cut(start)[stop - start :]
         self.versions.add(entry)
         self._append([entry, *below])
         return self.entries[start]
 
     def remove(self, entries: Iterable[Entry]) -> None:
-        """Forget turns: they are neither in the conversation nor among the versions any more.
-
-        Other cells may have turns of the same content; those stay.
-        """
-        given = {entry.place: entry for entry in entries}
-        kept = [entry for entry in self.entries if entry.place not in given]
-        self._gone = [entry for entry in self._gone if entry.place not in given]
-        cells = {(entry.request.cell, entry.turn.id) for entry in (*kept, *self._gone)}
-        self.versions.remove(
-            entry for entry in given.values() if (entry.request.cell, entry.turn.id) not in cells
-        )
-        self.entries.clear()
-        self._append(kept)
-        if self.latest is not None and not self.has(self.latest.id):
+        """Forget turns: they are neither in the conversation nor among the versions any more."""
+        ids = {entry.turn.id for entry in entries}
+        kept = [entry for entry in self.entries if entry.turn.id not in ids]
+        self._gone = [entry for entry in self._gone if entry.turn.id not in ids]
+        self.versions.remove(ids)
+        if self.latest is not None and self.latest.id in ids:
             self.latest = None
-
-    def has(self, turn: str) -> bool:
-        """Whether a turn of this id stands anywhere, or did."""
-        return any(entry.turn.id == turn for entry in (*self.known(), *self.versions))
-
-    def all_of(self, turn: str) -> list[Entry]:
-        """Every place at which a turn of this id stands or stood."""
-        every = (*self.known(), *self.versions)
-        return [*{each.place: each for each in every if each.turn.id == turn}.values()]
+        self._order.cut(0)
+        self._append(kept)
 
     def _append(self, entries: Iterable[Entry]) -> None:
         """Put turns after the last one."""
@@ -200,31 +195,36 @@ class Conversation:
         for entry in entries:
             scope = entry.scope
             if scope.thread not in ends:
-                ends[scope.thread] = _end(self.entries, Scope(scope.thread))
+                ends[scope.thread] = self._end(len(self.entries), Scope(scope.thread))
             parent, system = ends[scope.thread]
             system = system if entry.system is None else entry.system
-            moved = replace(entry.turn, parent=None if scope.fresh else parent, system=system)
-            self.entries.append(replace(entry, turn=moved))
+            moved = entry.turn.standing_on(None if scope.fresh else parent, system)
+            self._order.add(Entry(moved, entry.request, entry.system, scope))
             if scope.joins:
                 ends[scope.thread] = moved, system
 
     def _span(self, request: Request, above: int | None) -> tuple[int, int]:
         """Entries that the next turn of `request` replaces; an empty range to insert."""
-        mine = [
-            index
-            for index, entry in enumerate(self.entries)
-            if request.cell is not None and entry.request.cell == request.cell
-        ]
-        if not mine:
+        mine = self._order.span(request.cell)
+        if mine is None:
             at = len(self.entries) if above is None else above
             return at, at
-        if self.entries[mine[-1]].request.execution == request.execution:
-            return mine[-1] + 1, mine[-1] + 1
-        return mine[0], mine[-1] + 1
+        start, stop = mine
+        if self.entries[stop - 1].request.execution == request.execution:
+            return stop, stop
+        return start, stop
+
+    def _end(self, stop: int, scope: Scope) -> tuple[Turn | None, str | None]:
+        """The last turn and the system prompt that a cell of this scope sees before `stop`."""
+        for index in range(stop - 1, -1, -1):
+            entry = self.entries[index]
+            if entry.scope.joins and entry.scope.thread == scope.thread:
+                return None if scope.fresh else entry.turn, entry.turn.system
+        return None, None
 
     # --- what is stale -------------------------------------------------------------------------
 
-    def stale(self, sources: Mapping[str, str]) -> list[str]:
+    def stale(self, sources: Mapping[str, str], stop: int | None = None) -> list[str]:
         """Why each entry is stale: "edited", "above", or "" for a fresh one.
 
         A turn is stale if its cell was edited since it ran, if another turn stands above it than
@@ -234,30 +234,30 @@ class Conversation:
         ----------
         sources : dict of str to str
             How cells read now, by id; a cell that is not named counts as unchanged.
+        stop : int, optional
+            Entries to look at, from the first on; all by default.
         """
         reasons = []
         stale: set[int] = set()
-        for entry in self.entries:
-            turn, parent = entry.turn, entry.turn.parent
+        for entry in self.entries[:stop]:
             now = sources.get(entry.request.cell or "")
-            moved = turn.after is not None and turn.after != (parent.id if parent else "")
             if now is not None and entry.request.source not in (None, now):
                 reason = "edited"
             else:
-                reason = "above" if moved or id(parent) in stale else ""
+                reason = "above" if entry.moved or id(entry.turn.parent) in stale else ""
             if reason:
-                stale.add(id(turn))
+                stale.add(id(entry.turn))
             reasons.append(reason)
         return reasons
 
-    def stale_above(self, place: Place, sources: Mapping[str, str]) -> list[Entry]:
-        """The stale turns that a cell at `place` sees."""
-        if place.scope.fresh:
+    def stale_above(self, place: Place, document: Document | None) -> list[Entry]:
+        """The stale turns that a cell at `place` of the notebook sees."""
+        if place.scope.fresh or self._order.fresh(document, place.start, place.stop):
             return []
-        reasons = self.stale(sources)
+        reasons = self.stale(document.sources if document is not None else {}, place.start)
         return [
             entry
-            for entry, reason in zip(self.entries[: place.start], reasons, strict=False)
+            for entry, reason in zip(self.entries, reasons, strict=False)
             if reason and entry.scope.joins and entry.scope.thread == place.scope.thread
         ]
 
@@ -293,7 +293,7 @@ class Conversation:
         entries = [translated(entry) for entry in self.entries]
         self._gone = [translated(entry) for entry in self._gone]
         self.versions.change(translated)
-        self.entries.clear()
+        self._order.cut(0)
         self._append(entries)
 
     def seed(self, request: Request, base: object) -> int:
@@ -325,16 +325,8 @@ class Conversation:
         """Forget all turns. From now on none is taken over: cells join when they are run."""
         self.takes_over = False
         self.latest = None
-        self.entries.clear()
+        self._order.cut(0)
         self.versions.clear()
         self._gone.clear()
         self._replies.clear()
         self._draws.clear()
-
-
-def _end(entries: Sequence[Entry], scope: Scope) -> tuple[Turn | None, str | None]:
-    """The last turn and the system prompt that a cell of this scope sees above it."""
-    for entry in reversed(entries):
-        if entry.scope.joins and entry.scope.thread == scope.thread:
-            return None if scope.fresh else entry.turn, entry.turn.system
-    return None, None

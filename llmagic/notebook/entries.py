@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from llmagic.notebook.request import Request
@@ -51,9 +52,8 @@ class Entry:
     system: str | None
     scope: Scope = Scope()
 
-    @property
-    def place(self) -> tuple[object, ...]:
-        """Tells it from other turns of the same content, wherever it stands now."""
-        request = self.request
-        execution = request.execution if request.cell is None else None
-        return request.cell, execution, self.turn.id, self.scope
+    @cached_property
+    def moved(self) -> bool:
+        """Whether another turn stands above it than when it ran."""
+        turn, parent = self.turn, self.turn.parent
+        return turn.after is not None and turn.after != (parent.id if parent is not None else "")

@@ -144,8 +144,7 @@ class Panel:
         return self._known
 
     def _forget(self, request: Mapping[str, Any]) -> Answer:
-        turn = self._entry(request).turn.id
-        forget(self._runtime, self._runtime.conversation.all_of(turn))
+        forget(self._runtime, [self._entry(request)])
         return {"type": "done"}
 
     def _pin(self, request: Mapping[str, Any]) -> Answer:

@@ -6,7 +6,9 @@ import hashlib
 import re
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from operator import eq
 from typing import Any
 
 from llmagic.notebook.attachments import Attachment, attachments_of
@@ -93,17 +95,25 @@ class Document:
     cells: tuple[Cell, ...]
     is_saved: bool = False
 
-    @property
+    @cached_property
     def sources(self) -> Mapping[str, str]:
         """How the cells read now, by id; empty where only what was saved is known."""
         return {} if self.is_saved else {cell.id: cell.source for cell in self.cells}
 
+    @cached_property
+    def index(self) -> Mapping[str | None, int]:
+        """Where each cell stands, by id."""
+        return _places(self.cells, 0)
+
+    @cached_property
+    def pictured(self) -> tuple[Cell, ...]:
+        """The cells that have attachments."""
+        return tuple(cell for cell in self.cells if cell.attachments)
+
     def above(self, cell: str | None) -> tuple[Cell, ...] | None:
         """The cells above this one; None when it is not among them."""
-        for index, each in enumerate(self.cells):
-            if each.id == cell:
-                return self.cells[:index]
-        return None
+        at = self.index.get(cell)
+        return None if at is None else self.cells[:at]
 
 
 class MalformedError(ValueError):
@@ -128,17 +138,73 @@ def current_request(shell: Any) -> Request:
     )
 
 
-def current_document(
-    shell: Any, known: dict[str, tuple[object, Cell]] | None = None
-) -> Document | None:
+class Reader:
+    """Reads the cells that were sent; those that are as they were sent last are not read again."""
+
+    def __init__(self) -> None:
+        self._sent: list[object] = []
+        self._last = Document("", ())
+
+    def read(self, notebook: str, sent: list[object]) -> Document:
+        """A notebook by its path and the list of its cells.
+
+        Raises
+        ------
+        MalformedError
+            One of them is none.
+        """
+        known = self._last
+        n = _alike(sent, self._sent)
+        rest, others = sent[n:], self._sent[n:]
+        last = _alike(rest[::-1], others[::-1])
+        rest, gone = rest[: len(rest) - last], known.cells[n : len(known.cells) - last]
+        if rest or gone:
+            new = tuple(map(_cell, rest))
+            found = Document(
+                notebook, (*known.cells[:n], *new, *known.cells[len(known.cells) - last :])
+            )
+            # The bytes of images come once, and are not kept here.
+            kept = [None if _has_bytes(c) else each for c, each in zip(new, rest, strict=True)]
+            self._sent = [*self._sent[:n], *kept, *self._sent[len(self._sent) - last :]]
+            before, after = [cell.id for cell in gone], [cell.id for cell in new]
+            if before == after or (not last and before == after[: len(before)]):
+                # As the properties would have found them.
+                same = before == after
+                found.__dict__["index"] = (
+                    known.index if same else {**known.index, **_places(new, n)}
+                )
+                if not any(cell.attachments for cell in (*new, *gone)):
+                    found.__dict__["pictured"] = known.pictured
+        elif notebook != known.notebook:
+            found = replace(known, notebook=notebook)
+        else:
+            return known
+        self._last = found
+        return found
+
+
+def _alike(some: list[object], others: list[object]) -> int:
+    """How many items two lists have in common from the start on."""
+    same = enumerate(map(eq, some, others))
+    return next((i for i, alike in same if not alike), min(len(some), len(others)))
+
+
+def _has_bytes(cell: Cell) -> bool:
+    return any(each.data is not None for each in cell.attachments.values())
+
+
+def _places(cells: tuple[Cell, ...], start: int) -> dict[str | None, int]:
+    return {cell.id: index for index, cell in enumerate(cells, start)}
+
+
+def current_document(shell: Any, reader: Reader | None = None) -> Document | None:
     """The notebook around the running cell; None when the front end sent nothing about it.
 
     Parameters
     ----------
     shell : IPython.core.interactiveshell.InteractiveShell
-    known : dict, optional
-        Cells by id, with what was sent of each: the same again is not read again. New ones are
-        added.
+    reader : Reader, optional
+        Has read what was sent before.
 
     Raises
     ------
@@ -149,7 +215,7 @@ def current_document(
     # A cell's own metadata may have this key, too, for its attachments.
     if sent is None or (isinstance(sent, Mapping) and not {"version", "cells"} & set(sent)):
         return None
-    return _document(_checked(sent, Mapping, "an object"), {} if known is None else known)
+    return _document(_checked(sent, Mapping, "an object"), reader or Reader())
 
 
 def own_attachments(shell: Any) -> Mapping[str, Attachment]:
@@ -158,7 +224,7 @@ def own_attachments(shell: Any) -> Mapping[str, Attachment]:
     return attachments_of(sent.get("attachments"))
 
 
-def _document(sent: Mapping[str, object], known: dict[str, tuple[object, Cell]]) -> Document:
+def _document(sent: Mapping[str, object], reader: Reader) -> Document:
     version = sent.get("version")
     if type(version) is not int or version < VERSION:
         raise MalformedError(f"version {VERSION} was expected, and {reprlib.repr(version)} came")
@@ -168,19 +234,13 @@ def _document(sent: Mapping[str, object], known: dict[str, tuple[object, Cell]])
     listed = _checked(sent.get("cells"), list, "a list of cells")
     if len(listed) > MOST_CELLS:
         raise MalformedError(f"it lists {len(listed)} cells, and at most {MOST_CELLS} are read")
-    if len(known) > 2 * MOST_CELLS:
-        known.clear()  # mostly cells that are gone
-    cells = tuple(_cell(each, known) for each in listed)
-    if len({cell.id for cell in cells}) != len(cells):
+    document = reader.read(notebook, listed)
+    if len(document.index) != len(document.cells):
         raise MalformedError("two of its cells have the same id")
-    return Document(notebook, cells)
+    return document
 
 
-def _cell(sent: object, known: dict[str, tuple[object, Cell]]) -> Cell:
-    if type(sent) is dict and isinstance(sent.get("id"), str):
-        before = known.get(sent["id"])
-        if before is not None and before[0] == sent:
-            return before[1]
+def _cell(sent: object) -> Cell:
     cell = _checked(sent, Mapping, "an object for each cell")
     identity = _checked(cell.get("id"), str, "an id for each cell")
     source = _checked(cell.get("source"), str, "a source for each cell")
@@ -197,10 +257,7 @@ def _cell(sent: object, known: dict[str, tuple[object, Cell]]) -> Cell:
         for key in ("mime", "sha256", *({"data"} & set(attached))):
             _checked(attached.get(key), str, f"a text as {key} of attachment {reprlib.repr(name)}")
         attachments[name] = Attachment(attached["sha256"].lower(), attached.get("data"))
-    found = Cell(identity, source, turn, attachments)
-    if not attachments:  # the bytes of images come once, and are not kept here
-        known[identity] = sent, found
-    return found
+    return Cell(identity, source, turn, attachments)
 
 
 def _checked(value: object, kind: type, what: str) -> Any:

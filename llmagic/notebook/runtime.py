@@ -15,9 +15,9 @@ from llmagic.notebook.entries import Entry
 from llmagic.notebook.loaded import Loaded
 from llmagic.notebook.notebooks import Notebooks
 from llmagic.notebook.request import (
-    Cell,
     Document,
     MalformedError,
+    Reader,
     Request,
     current_document,
     current_request,
@@ -59,7 +59,7 @@ class Runtime:
         self.received = Received()
         self.ahead = Ahead(lambda: self.loaded.session)
         # As they were sent last: most of a notebook does not change between two cells.
-        self._cells: dict[str, tuple[object, Cell]] = {}
+        self._reader = Reader()
         self._told_malformed = False
 
     @property
@@ -80,7 +80,7 @@ class Runtime:
         if not named and name is not None:
             request = replace(request, cell=f"--as {name}")
         try:
-            document = current_document(self.shell, self._cells)
+            document = current_document(self.shell, self._reader)
         except MalformedError as error:
             document = None
             if not self._told_malformed:
@@ -94,7 +94,7 @@ class Runtime:
         if found is not None:
             path = self.notebooks.saved(found)
             document = self.saved.document(path, self.conversation, request)
-        for cell in document.cells if document is not None else ():
+        for cell in document.pictured if document is not None else ():
             new = self.received.take(cell.attachments)
             if cell.turn is None and cell.id != request.cell:
                 self.ahead.offer(new)
@@ -107,9 +107,9 @@ class Runtime:
         """
         request, document = self.request()
         if document is not None:
-            cells, session = document.above(request.cell), self.loaded.session
-            cells = document.cells if cells is None else cells
-            taken = follow(self.conversation, document, cells, session, self.notebooks.turns)
+            stop = document.index.get(request.cell, len(document.cells))
+            session = self.loaded.session
+            taken = follow(self.conversation, document, stop, session, self.notebooks.turns)
             for notice in taken.notices():
                 display.notice(notice)
         return document
@@ -148,10 +148,16 @@ class Runtime:
     def attached(self, request: Request, document: Document | None) -> Attached:
         """The attachments that the running cell may name."""
         own = own_attachments(self.shell)
-        cells = document.cells if document is not None else ()
-        upwards = [*((document and document.above(request.cell)) or cells)][::-1]
-        mine = [cell.attachments for cell in cells if cell.id == request.cell]
-        above = [cell.attachments for cell in upwards if cell.attachments]
+        if document is None:
+            return Attached(self.received, own)
+        at = document.index.get(request.cell)
+        mine = [document.cells[at].attachments] if at is not None else []
+        # All of them for the first cell, and for one that is not in the notebook.
+        above = [
+            cell.attachments
+            for cell in reversed(document.pictured)
+            if not at or document.index[cell.id] < at
+        ]
         return Attached(self.received, *mine, own, *above)
 
     def folder(self, document: Document | None) -> Path:

@@ -92,16 +92,18 @@ def take_over(
 def follow(
     conversation: Conversation,
     document: Document,
-    cells: Iterable[Cell],
+    stop: int,
     session: Session | None,
     elsewhere: Callable[[], Iterable[Entry]],
 ) -> Taken:
-    """Bring a conversation into the order of its notebook; `cells` get turns from elsewhere."""
+    """Bring a conversation into the order of its notebook.
+
+    The first `stop` cells get turns from elsewhere where they have none.
+    """
     taken = Taken()
     if conversation.takes_over and session is not None:
-        here = {entry.request.cell for entry in conversation.known()}
-        taken = take_over((cell for cell in cells if cell.id not in here), session, elsewhere)
-    conversation.follow(document.cells, taken.entries)
+        taken = take_over(conversation.lacking(document, stop), session, elsewhere)
+    conversation.follow(document, taken.entries)
     return taken
 
 

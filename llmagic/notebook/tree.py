@@ -23,9 +23,8 @@ class Branch:
         As it stood when it was given.
     parent : str or None
         Id of the turn it was drawn after, if that is in the tree.
-    numbers : tuple of int
-        Its numbers in `%llm history`: several where cells show the same content, none for one that
-        no cell shows any more.
+    number : int or None
+        Its number in `%llm history`; None for one that no cell shows any more.
     stale : str
         "edited", "above" or "".
     kept : dict
@@ -35,15 +34,10 @@ class Branch:
 
     entry: Entry
     parent: str | None
-    numbers: tuple[int, ...]
+    number: int | None
     stale: str
     kept: Mapping[str, int]
     pinned: bool
-
-    @property
-    def number(self) -> int | None:
-        """The last of its numbers."""
-        return self.numbers[-1] if self.numbers else None
 
     @property
     def tiers(self) -> list[str]:
@@ -68,22 +62,20 @@ def tree(
     for entry in [*conversation.versions, *conversation.entries]:
         entries.setdefault(entry.turn.id, entry)
     # Content decides: a turn that two cells show is one turn.
-    shown: dict[str, list[int]] = {}
-    for number, entry in enumerate(conversation.entries, 1):
-        shown.setdefault(entry.turn.id, []).append(number)
+    shown = {entry.turn.id: index for index, entry in enumerate(conversation.entries)}
     reasons = conversation.stale(sources)
     found = []
     for turn, entry in entries.items():
         after = entry.turn.after
         if after is None and entry.turn.parent is not None:
             after = entry.turn.parent.id
-        numbers = tuple(shown.get(turn, ()))
+        number = shown.get(turn)
         found.append(
             Branch(
                 entry,
                 after if after in entries and after != turn else None,
-                numbers,
-                reasons[numbers[-1] - 1] if numbers else "",
+                None if number is None else number + 1,
+                "" if number is None else reasons[number],
                 {} if session is None else session.held(entry.turn),
                 turn in conversation.pinned,
             )

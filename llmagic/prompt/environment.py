@@ -17,6 +17,17 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llmagic.errors import TemplateError
+from llmagic.recent import Recent
+
+END = "\U000ffffe"
+"""No character: stands after each message while they are rendered one by one (`_Divided`)."""
+
+_PLAIN = (
+    *(nodes.Template, nodes.For, nodes.If, nodes.Output, nodes.TemplateData, nodes.Expr),
+    *(nodes.Pair, nodes.Keyword, nodes.Operand),
+)
+"""What a template may be made of to be rendered message by message; no assignments, blocks,
+macros, and nothing that leaves a loop."""
 
 
 class _Generation(Extension):
@@ -84,7 +95,9 @@ class Program:
         environment.globals["strftime_now"] = now.strftime
         try:
             self._template = environment.from_string(source)
-            self.variables = frozenset(meta.find_undeclared_variables(environment.parse(source)))
+            tree = environment.parse(source)
+            self.variables = frozenset(meta.find_undeclared_variables(tree))
+            self._divided = _divided(environment, tree)
         except Exception as error:
             line = getattr(error, "lineno", None)
             where = f" (line {line} of the template)" if line else ""
@@ -102,7 +115,8 @@ class Program:
             The template refused the messages, or failed in any other way.
         """
         try:
-            return self._template.render(context)
+            text = None if self._divided is None else self._divided.run(context)
+            return self._template.render(context) if text is None else text
         except Exception as error:
             what = str(error).rstrip(".") or type(error).__name__
             raise TemplateError(
@@ -110,3 +124,61 @@ class Program:
                 "Change the conversation (its system prompt, say), or load the model with "
                 "another template."
             ) from error
+
+
+class _Divided:
+    """A template that writes each message without a look at the others.
+
+    Then the text of a long conversation is that of its messages, which are rendered once. That a
+    template is of this kind is read off its source: what stands before, in and after the loop is
+    compiled apart.
+    """
+
+    def __init__(
+        self, before: jinja2.Template, message: jinja2.Template, after: jinja2.Template
+    ) -> None:
+        self._before, self._message, self._after = before, message, after
+        self._recent = Recent[tuple[str, ...]]()
+
+    def run(self, context: Mapping[str, object]) -> str | None:
+        """Render with these variables; None where the messages cannot be told apart."""
+        rest = dict(context)
+        messages = rest.pop("messages")
+        assert isinstance(messages, list)
+        items = (repr(rest), *messages)
+        n, known = self._recent.nearest(items)
+        n = max(n - 1, 0)
+        new = messages[n:]
+        *texts, end = self._message.render({**rest, "messages": new}).split(END)
+        if end or len(texts) != len(new):
+            return None
+        whole = (*(known[:n] if known is not None else ()), *texts)
+        self._recent.keep(items, whole)
+        return "".join((self._before.render(rest), *whole, self._after.render(rest)))
+
+
+def _divided(environment: jinja2.Environment, tree: nodes.Template) -> _Divided | None:
+    """The template in three parts; None where a message may depend on others."""
+    names = [name.name for name in tree.find_all(nodes.Name)]
+    loops = [node for node in tree.body if isinstance(node, nodes.For)]
+    if names.count("messages") != 1 or "loop" in names or len(loops) != 1:
+        return None
+    (loop,) = loops
+    over = isinstance(loop.iter, nodes.Name) and loop.iter.name == "messages"
+    plain = all(isinstance(node, _PLAIN) for node in tree.find_all(nodes.Node))
+    if not over or not plain or loop.else_ or loop.test is not None or loop.recursive:
+        return None
+    at = tree.body.index(loop)
+    end = nodes.Output([nodes.TemplateData(END)], lineno=loop.lineno)
+    single = nodes.For(
+        loop.target, loop.iter, [*loop.body, end], [], None, False, lineno=loop.lineno
+    )
+
+    def compiled(body: list[nodes.Node]) -> jinja2.Template:
+        part = nodes.Template(body, lineno=1)
+        part.set_environment(environment)
+        code = environment.compile(part)
+        return jinja2.Template.from_code(environment, code, environment.make_globals(None))
+
+    before, after = tree.body[:at], tree.body[at + 1 :]
+    return _Divided(compiled(before), compiled([single]), compiled(after))

@@ -147,6 +147,7 @@ class ChatTemplate:
         *,
         generation_prompt: bool = True,
         variables: Mapping[str, object] | None = None,
+        joined: bool = False,
     ) -> tuple[Piece, ...]:
         """Pieces of a conversation, in order; equal messages give equal pieces.
 
@@ -165,6 +166,8 @@ class ChatTemplate:
             Whether to ask for a reply at the end.
         variables : mapping, optional
             Further template variables, as `enable_thinking`.
+        joined : bool
+            Whether the messages are `Message.joined`, all of them.
 
         Raises
         ------
@@ -173,7 +176,8 @@ class ChatTemplate:
             or reorders their content.
         """
         first: TemplateError | None = None
-        for way in _ways(messages, variables or {}):
+        whole = tuple(messages if joined else (message.joined for message in messages))
+        for way in _ways(whole, variables or {}):
             try:
                 return self._pieces(way, generation_prompt)
             except TemplateError as error:
@@ -331,9 +335,8 @@ class _Endings:
         return self._template.ending(self._way, called, result, reply, question)
 
 
-def _ways(messages: Sequence[Message], variables: Mapping[str, object]) -> Iterator[_Way]:
+def _ways(whole: tuple[Message, ...], variables: Mapping[str, object]) -> Iterator[_Way]:
     """Ways to pass messages, the usual one first: see `transformers.apply_chat_template`."""
-    whole = tuple(message.joined for message in messages)
     for fold in (False, True):
         passed = folded(whole) if fold else whole
         if passed is None:

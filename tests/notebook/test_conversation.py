@@ -196,15 +196,15 @@ class Page(Notebook):
         document = Document("book", tuple(cells))
         above = document.above(cell)
         assert above is not None
-        self.conversation.follow(document.cells, {})
+        self.conversation.follow(document, {})
         self.executions += 1
         request = Request(cell, str(self.executions), text)
-        count = self.conversation.count(above)
+        count = self.conversation.above(document, cell)
         place = self.conversation.place(request, system=system, above=count)
         turn = self.turn(text, place)
         self.conversation.put(place, turn, request, system=system)
         above_ids = {each.id for each in above}
-        stale = self.conversation.stale_above(place, Document("book", tuple(cells)).sources)
+        stale = self.conversation.stale_above(place, document)
         self.stale = [entry.request.cell for entry in stale]
         assert set(self.stale) <= above_ids
         return turn
@@ -291,8 +291,8 @@ def test_turns_from_elsewhere_take_their_place() -> None:
     page.run("c", "c")
     elsewhere = page.conversation.entries[0]
     entry = Entry(elsewhere.turn, Request("b", "x", "b"), "short")
-    cells = [Cell(name, name, None) for name in "abc"]
-    page.conversation.follow(cells, {"b": entry, "c": entry})
+    cells = tuple(Cell(name, name, None) for name in "abc")
+    page.conversation.follow(Document("book", cells), {"b": entry, "c": entry})
     assert [entry.request.cell for entry in page.conversation.entries] == ["b", "c"]
     assert page.systems == ["short", "short"]
     assert context(page.run("c", "c")) == ["C"], "what the cell gave here goes first"

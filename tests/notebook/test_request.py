@@ -13,6 +13,7 @@ from llmagic.notebook.request import (
     Cell,
     Document,
     MalformedError,
+    Reader,
     current_document,
     current_request,
 )
@@ -149,3 +150,28 @@ def test_a_long_notebook_is_fine() -> None:
     found = document(message(*(cell(str(number)) for number in range(MOST_CELLS))))
     assert found is not None
     assert len(found.cells) == MOST_CELLS
+
+
+def test_what_was_sent_before_is_not_read_again() -> None:
+    """But whatever was sent, it is read as by a reader that has seen nothing."""
+    reader = Reader()
+
+    def sent(names: str, turn: str = "ab") -> dict[str, object]:
+        cells = [{"id": name, "source": f"%%llm {name}", "turn": turn} for name in names]
+        data = {"mime": "image/png", "sha256": "0", "data": "AAAA"}
+        cells += [{"id": "z", "source": "", "turn": None, "attachments": {"x": data}}]
+        return {"metadata": {"llmagic": {"version": 1, "notebook": "n", "cells": cells}}}
+
+    found = [
+        (current_document(shell(sent(*each)), reader), current_document(shell(sent(*each))))
+        for each in [("abc",), ("abcd",), ("abcd", "cd"), ("bcd",), ("dxb",), ("",), ("abc",)]
+    ]
+    for mine, new in found:
+        assert mine is not None
+        assert mine == new
+        assert mine.index == {cell.id: at for at, cell in enumerate(mine.cells)}
+        assert mine.pictured == mine.cells[-1:]
+    first, second = found[0][0], found[1][0]
+    assert first is not None
+    assert second is not None
+    assert all(a is b for a, b in zip(first.cells[:3], second.cells[:3], strict=True))

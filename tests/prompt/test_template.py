@@ -486,3 +486,45 @@ def test_blocks_are_trimmed_and_loops_can_break() -> None:
 def test_the_generation_tag_only_keeps_its_body() -> None:
     source = "{% generation %}{% set a = 1 %}x{% endgeneration %}{{ a }}"
     assert Program(source, NOON).run({}) == "x1"
+
+
+PLAIN = ["chatml", "generation", "reasoning"]
+
+
+@pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.jinja")), ids=lambda path: path.stem)
+def test_only_templates_that_look_at_one_message_are_rendered_in_parts(path: Path) -> None:
+    program = Program(path.read_text(), datetime(2026, 1, 2))
+    assert (program._divided is not None) is (path.stem in PLAIN)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_parts_make_up_the_whole(name: str) -> None:
+    program = Program((TEMPLATES / f"{name}.jinja").read_text(), datetime(2026, 1, 2))
+    messages = [{"role": "system", "content": "S"}]
+    for end in [1, 3, 2, 8, 4, 9, 0]:
+        while len(messages) < end:
+            role = "user" if len(messages) % 2 else "assistant"
+            messages.append({"role": role, "content": f"{len(messages)}"})
+        for asks in (True, False):
+            context = {"messages": messages[:end], "add_generation_prompt": asks, "bos_token": "B"}
+            assert program.run(context) == program._template.render(context)
+    ended = [{"role": "user", "content": "a\U000ffffeb"}]
+    context = {"messages": ended, "add_generation_prompt": False, "bos_token": ""}
+    assert program.run(context) == program._template.render(context)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for m in messages %}{{ loop.index }}{{ m.content }}{% endfor %}",
+        "{% for m in messages %}{{ messages[-1].role }}{{ m.content }}{% endfor %}",
+        "{% set x = 1 %}{% for m in messages %}{{ m.content }}{{ x }}{% endfor %}",
+        "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}",
+        "{% for m in messages %}{{ m.content }}{% break %}{% endfor %}",
+        "{% for m in messages|reverse %}{{ m.content }}{% endfor %}",
+        "{% macro f() %}x{% endmacro %}{% for m in messages %}{{ f() }}{% endfor %}",
+        "{% for m in messages %}{{ m.content }}{% else %}none{% endfor %}",
+    ],
+)
+def test_a_message_that_depends_on_others_is_never_rendered_alone(source: str) -> None:
+    assert Program(source, datetime(2026, 1, 2))._divided is None
