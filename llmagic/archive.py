@@ -56,7 +56,9 @@ class Archive:
     def put(self, before: Sequence, turn: Turn, source: str | None = None) -> None:
         """Keep a turn whose reply is complete; `source` is that of the cell that gave it."""
         key = asked_key(before, turn.sampling, self._fingerprint)
-        self._answers[key] = Answer(turn.reply, turn.text, turn.stop, turn.thought, turn.rounds)
+        self._answers[key] = Answer(
+            turn.reply, turn.text, turn.stop, turn.thought, turn.rounds, turn.exact
+        )
         self._turns[turn.id] = turn
         for kept in (self._answers, self._turns):
             while len(kept) > self._most:
@@ -153,6 +155,7 @@ class Archive:
             after=after if isinstance(after := document.get("after"), str) else None,
             rounds=answer.rounds,
             tools=tuple(Tool(**each) for each in document.get("tools", ())),
+            exact=answer.exact,
         )
         self._turns[turn] = found
         return found
@@ -240,6 +243,7 @@ def _to_json(turn: Turn) -> dict[str, Any]:
         "tools": [tool.document() for tool in turn.tools],
         "sampling": turn.sampling.document(),
         "stop": turn.stop,
+        "exact": turn.exact,
     }
 
 
@@ -252,6 +256,7 @@ def _answer(document: dict[str, Any]) -> Answer:
         document["stop"],
         str(document.get("thought", "")),
         tuple(_round(each) for each in document.get("rounds", ())),
+        bool(document.get("exact", True)),
     )
 
 

@@ -105,7 +105,8 @@ class Replies:
         if disk is not None:
             disk.touch([*wanted.steps, *([reply] if reply is not None else [])])
         name = self._engine.model.name
-        cost = replayed(wanted, question.sampling, answer.reply.tokens, tier=tier, model=name)
+        tokens, exact = answer.reply.tokens, answer.exact
+        cost = replayed(wanted, question.sampling, tokens, tier=tier, model=name, exact=exact)
         for event in _events(answer):
             tell(event)
         return question.answered(answer, cost)
@@ -113,8 +114,8 @@ class Replies:
     def cost_again(self, turn: Turn) -> dict[str, Any]:
         """What it costs to give a turn again that is in the store."""
         before = self._chat.wanted(turn.question, turn.rounds)
-        name, tokens = self._engine.model.name, turn.tokens
-        return replayed(before, turn.sampling, tokens, tier="disk", model=name)
+        name, exact = self._engine.model.name, turn.exact
+        return replayed(before, turn.sampling, turn.tokens, tier="disk", model=name, exact=exact)
 
     def _drawn(
         self,

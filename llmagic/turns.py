@@ -70,6 +70,8 @@ class Turn:
         Replies before the last one, which called tools.
     tools : tuple of Tool
         What the model could call, here and in the turns that continue this one.
+    exact : bool
+        Whether the reply was drawn from the very logits an evaluation from nothing gives.
     """
 
     id: str
@@ -87,6 +89,7 @@ class Turn:
     after: str | None = field(default=None, repr=False, compare=False)
     rounds: tuple[Round, ...] = field(default=(), repr=False)
     tools: tuple[Tool, ...] = field(default=(), repr=False)
+    exact: bool = field(default=True, repr=False, compare=False)
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -160,6 +163,7 @@ class Question:
             after=self.parent.id if self.parent is not None else "",
             rounds=answer.rounds,
             tools=self.tools,
+            exact=usage["exact"],
         )
 
 
@@ -171,6 +175,7 @@ class Answer(NamedTuple):
     stop: str
     thought: str = ""
     rounds: tuple[Round, ...] = ()
+    exact: bool = True
 
 
 def asked(parts: tuple[Part, ...], rounds: Iterable[Round]) -> Iterator[Message]:

@@ -93,10 +93,21 @@ def together(costs: Sequence_[dict[str, Any]], rounds: Sequence_[Round]) -> dict
 
 
 def replayed(
-    wanted: Sequence, sampling: Sampling, tokens: tuple[int, ...], *, tier: str, model: str
+    wanted: Sequence,
+    sampling: Sampling,
+    tokens: tuple[int, ...],
+    *,
+    tier: str,
+    model: str,
+    exact: bool,
 ) -> dict[str, Any]:
-    """Usage of a turn whose reply was found in a tier: nothing was evaluated."""
-    found = usage(wanted, sampling, Outcome(), stop="replayed", model=model)
+    """Usage of a turn whose reply was found in a tier: nothing was evaluated.
+
+    No state was restored either. The whole prompt counts as restored because none of it was
+    evaluated, with 0 bytes, and the tier is the one the reply came from. `exact` is how the reply
+    was drawn.
+    """
+    found = usage(wanted, sampling, Outcome(exact=exact), stop="replayed", model=model)
     found["turn"] = turn_id(wanted, sampling, tokens)
     found["restored"].update(tokens=wanted.n_tokens, images=wanted.n_images, tier=tier)
     found["generated"]["tokens"] = len(tokens)

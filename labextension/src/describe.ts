@@ -110,15 +110,24 @@ function figures(usage: IUsage): string {
   return parts.join(' · ');
 }
 
+function opening(usage: IUsage): string {
+  const { prompt, restored, evaluated, generated } = usage;
+  if (generated.stop === 'replayed') {
+    return `The reply (${count(generated.tokens, 'token')}) came from ${PLACES[restored.tier]}.`;
+  }
+  if (restored.tier === 'none') {
+    return `All ${count(prompt.tokens, 'token')} of the prompt were read by ${usage.model}.`;
+  }
+  return (
+    `The prompt has ${count(prompt.tokens, 'token')}. ${restored.tokens.toLocaleString('en')} of ` +
+    `them were restored from ${PLACES[restored.tier]}, and ${usage.model} read ` +
+    `${evaluated.tokens.toLocaleString('en')} (${seconds(evaluated.ms)}).`
+  );
+}
+
 function story(usage: IUsage): string {
-  const { prompt, restored, evaluated, encoded, generated } = usage;
-  const sentences = [
-    restored.tier === 'none'
-      ? `All ${count(prompt.tokens, 'token')} of the prompt were read by ${usage.model}.`
-      : `The prompt has ${count(prompt.tokens, 'token')}. ${restored.tokens.toLocaleString('en')} of ` +
-        `them were restored from ${PLACES[restored.tier]}, and ${usage.model} read ` +
-        `${evaluated.tokens.toLocaleString('en')} (${seconds(evaluated.ms)}).`
-  ];
+  const { prompt, encoded, generated } = usage;
+  const sentences = [opening(usage)];
   if (prompt.images > 0) {
     sentences.push(
       encoded.images === 0

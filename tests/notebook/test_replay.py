@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.notebook.book import Book
 from tests.notebook.conftest import write_picture
 from tests.notebook.kernel import Kernel, Message, Outcome
 from tests.toys import Toy
@@ -124,6 +125,37 @@ def test_the_next_kernel_replays_what_this_one_stored(
         following.load(llama.model)
         following.run("%llm reset")
         assert not replayed(following.ask("Tell me.")), "there is no store now"
+    finally:
+        following.stop()
+
+
+def test_a_replay_claims_nothing_that_was_not_so(
+    kernel: Kernel, llama: Toy, tmp_path: Path
+) -> None:
+    """How a reply was drawn stays with it, also on disk; and no state was restored for it."""
+    kernel.load(llama.model)
+    book = Book({name: f"%%llm --max-tokens 8 -t 0\nQuestion {name}?" for name in "abc"})
+    book.run_all(kernel)
+    assert kernel.run("%llm status").text.count(" tokens restored (") == 1
+    book["a"].source += " Or another?"
+    book.run(kernel, "a")
+    drawn = book.run(kernel, "c")
+    assert drawn.usage["exact"] is False, "the reply of b was evaluated again, in chunks"
+    again = book.run(kernel, "c")
+    assert replayed(again)
+    assert again.usage["exact"] is False
+    assert again.usage["restored"]["bytes"] == 0
+    status = kernel.run("%llm status").text
+    assert "reply of 8 tokens replayed (memory), nothing evaluated" in status
+    assert "tokens restored" not in status
+    kernel.stop(gently=True)
+    following = Kernel(tmp_path, replay=True)
+    try:
+        following.load(llama.model)
+        after = book.run(following, "c")
+        assert replayed(after)
+        assert after.usage["restored"]["tier"] == "disk"
+        assert after.usage["exact"] is False
     finally:
         following.stop()
 

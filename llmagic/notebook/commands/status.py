@@ -47,17 +47,17 @@ def savings(turn: Turn) -> str:
     """What a turn did not have to compute."""
     usage = turn.usage
     restored, prompt = usage["restored"], usage["prompt"]
+    if usage["generated"]["stop"] == "replayed":
+        # No state was looked for; the tier is where the reply was.
+        tokens = usage["generated"]["tokens"]
+        return f"reply of {tokens} tokens replayed ({restored['tier']}), nothing evaluated"
     text = f"{restored['tokens']} of {prompt['tokens']} tokens restored"
     if restored["tokens"]:
         text += f" ({restored['tier']})"
     if prompt["images"]:
         again = prompt["images"] - usage["encoded"]["images"]
         text += f", {again} of {prompt['images']} images not encoded again"
-    return f"{text}, {usage['generated']['tokens']} tokens {_drawn(usage)}"
-
-
-def _drawn(usage: Mapping[str, Any]) -> str:
-    return "replayed" if usage["generated"]["stop"] == "replayed" else "generated"
+    return f"{text}, {usage['generated']['tokens']} tokens generated"
 
 
 STATUS = Command("status", "what is loaded, what is kept for later cells", _status)
