@@ -85,6 +85,9 @@ class Replies:
         except Interrupted as error:
             costs += [error.usage] if error.usage else []
             error.usage = together(costs, rounds)
+            if question.sampling.schema is not None and error.text:
+                # What is shown of it is laid out; this is what there was.
+                error.args = (f"{error} The reply so far: {_shown(error.text)}",)
             raise
         if generated.calls:
             tell(Notice(f"tools were called {MOST_ROUNDS} times; the last calls were not made."))
@@ -155,13 +158,16 @@ def data_of(form: Schema, turn: Turn) -> Any:
         reason = f"it was cut after {len(turn.tokens):,} tokens. Allow more (--max-tokens)"
     except ValueError as error:
         reason = f"{error}. Draw another (--resample)"
-    shown = turn.text if len(turn.text) <= SHOWN else f"{turn.text[:SHOWN]}…"
     failed = ReplyError(
         f"expected a reply that fits the schema, but {reason}, or ask for less. The reply, which "
-        f"is not part of the conversation: {shown}"
+        f"is not part of the conversation: {_shown(turn.text)}"
     )
     failed.text, failed.usage = turn.text, turn.usage
     raise failed
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def _use(tools: Iterable[Tool], call: Call, tell: Callable[[Event], None]) -> Use:

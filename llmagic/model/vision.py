@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import re
 import weakref
 from collections import OrderedDict
 from pathlib import Path
@@ -29,6 +30,8 @@ Embedding = npt.NDArray[np.float32]
 LARGEST_SIDE = 8192
 IMAGE_TOKENS = "llmagic.image_tokens"
 """Metadata of a projector that was trained on small pictures only: most tokens for one."""
+_TOO_FEW = re.compile(r"image_max_pixels \((\d+)\) is less than image_min_pixels \((\d+)\)")
+"""What llama.cpp says where an image may have fewer tokens than the projector gives one."""
 UNSUPPORTED = {
     # Its positions count the images before (mtmd.cpp, MTMD_POS_TYPE_HUNYUANVL), so an image's
     # state would depend on how many stand above it.
@@ -119,6 +122,14 @@ class Projector:
         with LOG.section() as log:
             pointer = mtmd.mtmd_init_from_file(str(path).encode(), model.pointer, parameters)
             if not pointer:
+                least = _TOO_FEW.search(log.errors()) if image_tokens else None
+                if least is not None:
+                    fewest = -(-image_tokens * int(least[2]) // int(least[1]))
+                    raise ProjectorError(
+                        f"expected --image-tokens (image_tokens) of at least {fewest}, the fewest "
+                        f"that {path.name!r} takes for an image, and got {image_tokens}; 0 is the "
+                        "projector's own limit."
+                    )
                 raise ProjectorError(
                     f"expected a projector for {model.name!r} (embeddings of {model.n_embd} "
                     f"floats), and {str(path)!r} does not fit it. Use the mmproj file published "

@@ -15,6 +15,7 @@ from llmagic.notebook.blocks import blocks_of
 from llmagic.notebook.cell import known_again, parts_of, schema_from, tools_from
 from llmagic.notebook.conversation import Place
 from llmagic.notebook.entries import Entry
+from llmagic.notebook.interrupts import import_all
 from llmagic.notebook.question import question
 from llmagic.notebook.reply import Reply
 from llmagic.notebook.request import Document, Request, current_request
@@ -32,6 +33,7 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
         raise UsageError(f"-o expects the name of a variable, not {given.out!r}")
     if given.model is None and not runtime.loaded.default:
         runtime.loaded.require()
+    import_all(schema=given.schema is not None)
     shell = runtime.shell
     request, document = runtime.request(given.name)
     parts = parts_of(
@@ -72,9 +74,10 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
             source=request.source,
             on_event=screen.event,
         )
-    except (Interrupted, ReplyError) as error:
-        why = display.INTERRUPTED if isinstance(error, Interrupted) else display.FAILED
-        screen.stop(why, metadata=_with_usage(metadata, error.usage))
+    except (KeyboardInterrupt, ReplyError) as error:
+        why = display.FAILED if isinstance(error, ReplyError) else display.INTERRUPTED
+        usage = error.usage if isinstance(error, Interrupted | ReplyError) else None
+        screen.stop(why, metadata=_with_usage(metadata, usage))
         raise
     except BaseException:
         screen.stop(display.FAILED)

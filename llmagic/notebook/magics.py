@@ -10,7 +10,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 from traitlets import TraitError
 
 from llmagic.errors import UsageError
-from llmagic.notebook import display, options, panel, transforms
+from llmagic.notebook import display, interrupts, options, panel, transforms
 from llmagic.notebook.ahead import Ahead
 from llmagic.notebook.asking import ask
 from llmagic.notebook.commands import COMMANDS, HELP_TEXT
@@ -60,7 +60,8 @@ class LLMagic(Magics, Defaults):
         if {"-h", "--help"} & set(line.split()):
             self._commands["help"](self._runtime, "")
             return
-        ask(self._runtime, options.parse(self.llm_cell.parser, "%%llm", line), cell)
+        with interrupts.told():
+            ask(self._runtime, options.parse(self.llm_cell.parser, "%%llm", line), cell)
 
     @no_var_expand
     @line_magic("llm")
@@ -69,14 +70,16 @@ class LLMagic(Magics, Defaults):
         word, _, rest = line.strip().partition(" ")
         command = self._commands.get(word or "help")
         if command is not None:
-            command(self._runtime, rest)
+            with interrupts.told(f"%llm {command.name} was stopped."):
+                command(self._runtime, rest)
         elif _meant_as_command(word, rest, self._commands):
             raise UsageError(
                 f"%llm has no subcommand {word!r}{options.hint(word, self._commands)} "
                 "If this is a question, ask it in a %%llm cell."
             )
         else:
-            ask(self._runtime, options.parse(self.llm_cell.parser, "%llm", ""), line)
+            with interrupts.told():
+                ask(self._runtime, options.parse(self.llm_cell.parser, "%llm", ""), line)
 
     llm_line.__doc__ = HELP_TEXT
 

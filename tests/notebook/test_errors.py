@@ -89,6 +89,7 @@ CELLS = [
     ),
     ("%llm load {qwen35} --projector {qwen35}", "ModelFileError|ProjectorError", ["qwen35"]),
     ("%llm load {qwen35_projector}", "ModelFileError", ["mmproj-qwen35", "--projector"]),
+    ("%llm load demo --image-tokens 3", "ProjectorError", ["--image-tokens", "at least 8", "3;"]),
     ("%llm load", "UsageError", ["MODEL"]),
     ("%llm load a.gguf b.gguf", "UsageError", ["b.gguf"]),
     ("%llm load a.gguf --projectr b.gguf", "UsageError", ["--projector"]),

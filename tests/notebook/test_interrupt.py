@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +138,62 @@ def test_the_reply_after_an_interrupt_is_the_one_without(
     interrupt(kernel, DECODE, text.replace("40", "3000").replace("-t 1.2", "-t 1.5 --min-p 0"))
     outcome = kernel.run(text, "below")
     assert (outcome.text, outcome.usage["turn"]) == expected
+
+
+BETWEEN = """
+import os, signal, sys
+from IPython.core.interactiveshell import InteractiveShell
+
+class Now:  # Ctrl-C in the middle of an import
+    def __init__(self, name):
+        self.name = name
+
+    def find_spec(self, name, path=None, target=None):
+        if name == self.name:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+class Slow:
+    def __str__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+def run(code):
+    print(code.splitlines()[0], type(shell.run_cell(code).error_in_exec).__name__, flush=True)
+
+shell = InteractiveShell.instance()
+shell.user_ns["slow"] = Slow()
+run("%load_ext llmagic")
+sys.meta_path[:0] = [Now("numpy.linalg"), Now("jsonschema")]
+run("%%llm -t 0 --max-tokens 2\\nHello")
+run("%%llm -t 0 --max-tokens 80 --schema bool\\nHello")
+run("%%llm -t 0 --max-tokens 80 --schema bool\\nHello")
+run("%%llm -t 0 --max-tokens 2\\n{slow}")
+run("%%llm -t 0 --max-tokens 2\\nHello")
+"""
+
+
+def test_before_the_model_is_at_work(tmp_path: Path) -> None:
+    """In the middle of an import in a new kernel, and in a value's own code."""
+    done = subprocess.run(
+        [sys.executable, "-c", BETWEEN],
+        cwd=tmp_path,
+        env=os.environ | {"IPYTHONDIR": str(tmp_path), "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    ran = [line.rsplit(None, 1)[1] for line in done.stdout.splitlines() if line.startswith("%")]
+    assert ran == ["NoneType", *["Interrupted"] * 2, "NoneType", "Interrupted", "NoneType"]
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.stdout.count("Interrupted: the turn is not part of the conversation.") == 3
+
+
+def test_a_reply_with_a_form(kernel: Kernel, llama: Toy) -> None:
+    kernel.load(llama.model)
+    code = "%%llm --max-tokens 3000 -t 1.5 --seed 1 --schema list[str]\nA story."
+    outcome = interrupt(kernel, DECODE, code)
+    assert "conversation. The reply so far: [" in outcome.message
 
 
 def test_run_all_stops(kernel: Kernel, llama: Toy) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from llmagic.errors import UsageError
 from llmagic.notebook import display, options
 from llmagic.notebook.commands.command import Command, argument
+from llmagic.notebook.interrupts import import_all
 from llmagic.notebook.request import current_request
 from llmagic.notebook.runtime import Runtime
 
@@ -17,6 +18,7 @@ def _load(runtime: Runtime, given: argparse.Namespace) -> None:
     if given.no_projector and given.projector is not None:
         raise UsageError("--projector and --no-projector together mean nothing; leave one out.")
     screen = display.screen_for(runtime.shell, current_request(runtime.shell), stream=True)
+    import_all()
     try:
         session = runtime.loaded.open(
             given.model,
