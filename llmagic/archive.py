@@ -16,7 +16,7 @@ from llmagic.prompt.parts import ImagePart, Part, ReplyPart, TextPart
 from llmagic.prompt.tools import Tool, Use
 from llmagic.sequence import Sequence
 from llmagic.settings import Sampling
-from llmagic.store import Kind, Store
+from llmagic.store import TURN, Kind, Store
 from llmagic.turns import Answer, Round, Turn, asked_key
 
 VERSION = 1
@@ -70,7 +70,7 @@ class Archive:
                 self._put_picture(part.picture)
         document = _to_json(turn) | ({} if source is None else {"source": source})
         self.write(Kind.TURN, self.key(turn.id), document)
-        self.write(Kind.ASKED, key, {"version": VERSION, "turn": turn.id})
+        self.write(Kind.ASKED, key, {"version": VERSION, "turn": turn.id}, turn=turn.id)
 
     def answer(self, before: Sequence, sampling: Sampling) -> tuple[Answer, str] | None:
         """The reply given to this very question before, and the tier it was found in."""
@@ -116,7 +116,8 @@ class Archive:
         digest = _source_digest(source)
         self._sources.setdefault(turn.id, set()).add(digest)
         name = self._source_name(turn.id, digest)
-        self.write(Kind.ASKED, name, {"version": VERSION, "turn": turn.id, "source": True})
+        document = {"version": VERSION, "turn": turn.id, "source": True}
+        self.write(Kind.ASKED, name, document, turn=turn.id)
 
     def recall(self, turn: str, source: str | None) -> Turn | None:
         """A turn by its id, if a cell with this source gave it; without its parent.
@@ -181,12 +182,15 @@ class Archive:
     def _source_name(self, turn: str, source: bytes) -> bytes:
         return hashlib.blake2b(self.key(turn) + source, digest_size=16).digest()
 
-    def write(self, kind: Kind, name: bytes, document: dict[str, Any]) -> None:
-        """Have a document written, where there is a store."""
+    def write(
+        self, kind: Kind, name: bytes, document: dict[str, Any], *, turn: str | None = None
+    ) -> None:
+        """Have a document written, where there is a store; without `turn` it is of no use."""
         if self._store is None:
             return
         text = np.frombuffer(json.dumps(document, ensure_ascii=True).encode(), np.uint8)
-        self._store.put(kind, name, arrays={"json": text}, meta=self.labels)
+        labels = self.labels if turn is None else {**self.labels, TURN: self.key(turn).hex()}
+        self._store.put(kind, name, arrays={"json": text}, meta=labels)
 
     def read(self, kind: Kind, name: bytes) -> dict[str, Any] | None:
         """A document that was written; None where it is not there, or damaged."""

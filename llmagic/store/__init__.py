@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from llmagic.store.container import Entry, Header, Kind
+from llmagic.store.container import TURN, Entry, Header, Kind
 from llmagic.store.folder import Record, located, root
 from llmagic.store.store import DEFAULT_BUDGET, Store, Usage
 
 __all__ = [
     "DEFAULT_BUDGET",
+    "TURN",
     "Entry",
     "Header",
     "Kind",

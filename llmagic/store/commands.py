@@ -153,6 +153,7 @@ def _verify(arguments: argparse.Namespace) -> int:
             stuck=[_described(record) for record in report.stuck],
             temporaries=report.temporaries,
             states=report.states,
+            asked=report.asked,
         )
         return 0 if report.is_well else 1
     stuck = set(report.stuck)
@@ -167,6 +168,8 @@ def _verify(arguments: argparse.Namespace) -> int:
         print(f"{_count(report.temporaries, 'unfinished file')} removed")
     if report.states:
         print(f"{_count(report.states, 'state')} without a checkpoint removed")
+    if report.asked:
+        print(f"{_count(report.asked, 'question')} without a turn removed")
     print(f"{_count(report.files, 'good entry')}, {_human(report.n_bytes)} in {folder.path}")
     return 0 if report.is_well else 1
 

@@ -23,6 +23,10 @@ VERSION = 1
 """Of the format; it is in every header, and in the name of the folder that holds the files."""
 
 
+TURN = "turn"
+"""A label: the name (hexadecimal) of the turn without which an entry is of no use."""
+
+
 class Kind(enum.StrEnum):
     """What an entry is; also the name of its folder."""
 

@@ -84,7 +84,8 @@ class Store:
                 reason = error.strerror if isinstance(error, OSError) else error
                 warn(
                     f"the store cannot be at {str(self.path)!r} ({reason}): nothing is kept on "
-                    "disk. Set LLMAGIC_STORE to a folder you can write to, and start again."
+                    "disk. Name a folder you can write to (`%config LLMagic.store = 'FOLDER'`, or "
+                    "LLMAGIC_STORE before the start), and load the model again (`%llm load`)."
                 )
 
     # --- reading ------------------------------------------------------------------------------

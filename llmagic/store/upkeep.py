@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from llmagic.store.container import DamagedError, Kind, check_data
+from llmagic.store.container import TURN, DamagedError, Kind, check_data
 from llmagic.store.eviction import Id, Parents, evict
 from llmagic.store.folder import Folder, Record
 
@@ -99,9 +99,9 @@ class Report:
         With why; they are still there.
     stuck : list of Record
         Damaged or orphaned, and could not be removed.
-    temporaries, states : int
-        Left behind by writers that ended, and by checkpoints that are not there any more; they are
-        of no use and do no harm.
+    temporaries, states, asked : int
+        Left behind by writers that ended, by checkpoints and by turns that are not there any more;
+        they are of no use and do no harm.
     """
 
     files: int = 0
@@ -112,6 +112,7 @@ class Report:
     stuck: list[Record] = field(default_factory=list)
     temporaries: int = 0
     states: int = 0
+    asked: int = 0
 
     @property
     def is_well(self) -> bool:
@@ -151,7 +152,10 @@ def verify(folder: Folder, progress: Progress = _silent) -> Report:
             if not folder.remove(record.kind, record.name):
                 report.stuck.append(record)
         left_over = _left_over(folder)
-        report.states = sum(folder.remove(record.kind, record.name) for record in left_over)
+        for record in left_over:
+            removed = folder.remove(record.kind, record.name)
+            report.states += removed and record.kind is Kind.STATE
+            report.asked += removed and record.kind is Kind.ASKED
     lost = {(record.kind, record.name) for record in (*report.orphans, *left_over)}
     good = [record for record in good if (record.kind, record.name) not in lost]
     report.files, report.n_bytes = len(good), sum(record.n_bytes for record in good)
@@ -170,10 +174,24 @@ def _orphans(folder: Folder) -> list[Record]:
 
 
 def _left_over(folder: Folder) -> list[Record]:
-    """States whose checkpoint is missing: it was refused, dropped or damaged."""
+    """States whose checkpoint, and files that say which turn, where that is missing.
+
+    It was refused, dropped, evicted, forgotten or damaged.
+    """
     states = list(folder.records(Kind.STATE))  # first: a checkpoint is written before its state
     there = {record.name for record in folder.records(Kind.CHECKPOINT)}
-    return [record for record in states if record.name not in there]
+    left = [record for record in states if record.name not in there]
+    asked = [(record, _turn(folder, record)) for record in folder.records(Kind.ASKED)]
+    turns = {record.name.hex() for record in folder.records(Kind.TURN)}
+    return left + [record for record, turn in asked if turn is not None and turn not in turns]
+
+
+def _turn(folder: Folder, record: Record) -> str | None:
+    """The turn without which an entry is of no use; None where it names none."""
+    try:
+        return folder.header(record.kind, record.name, remove=False).meta.get(TURN)
+    except (OSError, DamagedError):
+        return None
 
 
 def _children(above: dict[Id, Id]) -> dict[Id, list[Id]]:

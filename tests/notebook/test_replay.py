@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from llmagic.store import located
+from llmagic.store.folder import Folder
+from llmagic.store.upkeep import verify
 from tests.notebook.book import Book
 from tests.notebook.conftest import write_picture
 from tests.notebook.kernel import Kernel, Message, Outcome
@@ -130,7 +133,7 @@ def test_the_next_kernel_replays_what_this_one_stored(
 
 
 def test_a_replay_claims_nothing_that_was_not_so(
-    kernel: Kernel, llama: Toy, tmp_path: Path
+    kernel: Kernel, llama: Toy, tmp_path: Path, store: Path
 ) -> None:
     """How a reply was drawn stays with it, also on disk; and no state was restored for it."""
     kernel.load(llama.model)
@@ -156,8 +159,16 @@ def test_a_replay_claims_nothing_that_was_not_so(
         assert replayed(after)
         assert after.usage["restored"]["tier"] == "disk"
         assert after.usage["exact"] is False
+        following.stop(gently=True)
     finally:
         following.stop()
+    # What names a turn goes with it: its question and its source.
+    folder = Folder(located(store))
+    assert verify(folder).asked == 0
+    next(store.rglob("turns/*.safetensors")).unlink()
+    report = verify(folder)
+    assert (report.asked, report.is_well) == (2, True)
+    assert verify(folder).asked == 0
 
 
 def test_the_store_is_a_setting(kernel: Kernel, llama: Toy, tmp_path: Path, store: Path) -> None:

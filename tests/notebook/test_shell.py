@@ -268,6 +268,8 @@ def test_a_store_that_cannot_be_is_one_line_of_warning(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "LLMAGIC_STORE" in error
+    assert "%config LLMagic.store = " in error
+    assert "%llm load" in error
     assert "files 0" in cells.text("%llm status")
 
 
