@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=3, help="... and with this round of the plan")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(NEEDS.format(hours="2.5", folder=arguments.folder), flush=True)
+    print(NEEDS.format(hours="three", folder=arguments.folder), flush=True)
     tokenizer = _tokenizer(arguments.folder / "tokenizer.json")
     plan = replace(Plan(), talk=(Round(arguments.steps),)) if arguments.steps else Plan()
     start = arguments.start and (*_files(arguments.start), arguments.first)

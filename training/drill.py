@@ -47,6 +47,10 @@ _SEVERAL: Weighted = (
 _PLACES: Weighted = (
     (place, 4.0), (relation, 3.0), (count, 1.0), (size, 0.8), (colour, 0.5), (is_there, 0.5),
 )  # fmt: skip
+_COMPARED: Weighted = (
+    (compare, 5.0), (which, 4.0), (count, 3.0), (size, 2.5), (place, 0.7), (is_there, 0.7),
+    (recall, 0.3),
+)  # fmt: skip
 _FACTS: Weighted = ((tell_fact, 3.0), (ask_fact, 4.0), (chat, 0.3))
 
 
@@ -114,11 +118,28 @@ def places(rng: np.random.Generator) -> Dialogue:
     return talk.dialogue
 
 
+def compared(rng: np.random.Generator) -> Dialogue:
+    """A random dialogue that counts and compares, mostly in three or four pictures."""
+    talk = Talk(random.Random(int(rng.integers(2**62))), held_out=False, draw=True, strangers=0.8)
+    if talk.rng.random() < 0.3:
+        begin(talk)
+    pictures = talk.rng.choice((2, 3, 3, 4, 4))
+    for turn in range(12):
+        if turn < pictures:
+            way = talk.rng.choice((share, describe, count, size, place))
+            way(talk) if way is share else way(talk, shows=True)
+        elif talk.rng.random() < 0.1:
+            _one_of(talk, _FACTS)
+        else:
+            _one_of(talk, _COMPARED)
+    return talk.dialogue
+
+
 def _one_of(talk: Talk, choices: Weighted) -> None:
     turns, weights = zip(*choices, strict=True)
     while not talk.rng.choices(turns, weights)[0](talk):
         pass
 
 
-DRILLS = (few, several, facts, places)
+DRILLS = (few, several, facts, places, compared)
 """In the order of `training.plan.Round.drills`."""

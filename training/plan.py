@@ -25,7 +25,7 @@ class Round:
         Of so many dialogues, the one with most of the hard questions is taken.
     drills : tuple of float
         Fractions of dialogues that are all questions of one sort: about one or two pictures, about
-        several, about what was told, about places (`training.drill.DRILLS`).
+        several, about what was told, about places, comparisons (`training.drill.DRILLS`).
     held_out : bool
         Whether names and words are ones that training never tells; for checks.
     simple : int
@@ -95,6 +95,24 @@ class Plan:
         # Places, which the vision tower has to tell it.
         Round(4000, leave=500, peak=0.7, warm_up=1, flat=0.9, drills=(0.1, 0.3, 0.1, 0.25)),
         Round(1000, peak=0.7, warm_up=1, flat=0.0, vision=(0.0, 0.5), drills=(0.1, 0.3, 0.1, 0.15)),
+        # Comparing three or four pictures, with what it sees by now.
+        Round(
+            8000,
+            leave=1100,
+            peak=0.7,
+            warm_up=50,
+            flat=0.9,
+            vision=(0.0, 0.0),
+            drills=(0.05, 0.1, 0.05, 0.05, 0.45),
+        ),
+        Round(
+            2000,
+            peak=0.7,
+            warm_up=1,
+            flat=0.0,
+            vision=(0.0, 0.0),
+            drills=(0.05, 0.12, 0.05, 0.08, 0.35),
+        ),
     )
     tokens: int = 4096
     muon: float = 0.02
