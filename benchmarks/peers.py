@@ -4,8 +4,9 @@ llama-server is built by `scripts/llama_server.py` from the llama.cpp in use. It
 cache and its checkpoints (its defaults); before a restart the slot is saved, after it restored. For
 each step: tokens of the prompt that were evaluated (`timings.prompt_n` of the server, usage of
 llmagic), and the time until the reply begins, of the step's last cell (ms, medians of some lives).
-Both are given one thread. After a restart llmagic replays what was asked before ("restart, run
-all"); a server has nothing like it.
+Both are given as many threads. After a restart llmagic replays what was asked before ("restart, run
+all"); a server has nothing like it. A model may be a shape of benchmarks/shapes.py. With
+`--handler` llama-cpp-python's own chat handler is asked the same, too (benchmarks/handler.py).
 
     python scripts/llama_server.py
     python -m benchmarks.peers [--model MODEL.gguf --projector MMPROJ.gguf] [--cells 6] [--rounds 3]
@@ -32,6 +33,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.handler import Handler
+from benchmarks.shapes import SHAPES, write
 from benchmarks.workload import STEPS, SYSTEM, Cell, measure, notebook
 from llmagic.catalog import resolve
 
@@ -42,7 +45,7 @@ PIRATE = "Answer like a pirate."
 class Server:
     """A llama-server of this machine."""
 
-    def __init__(self, model: Path, projector: Path | None, folder: str) -> None:
+    def __init__(self, model: Path, projector: Path | None, folder: str, threads: int) -> None:
         where = [sys.executable, str(PROJECT / "scripts" / "llama_server.py"), "--where"]
         programs = subprocess.run(where, check=True, stdout=subprocess.PIPE, text=True).stdout
         with socket.socket() as free:
@@ -51,7 +54,8 @@ class Server:
         self._command = [
             str(Path(programs.strip()) / "llama-server"),
             *("--model", str(model), "--host", "127.0.0.1", "--port", str(self._port)),
-            *("--threads", "1", "--threads-batch", "1", "--ctx-size", "32768", "--parallel", "1"),
+            *("--threads", str(threads), "--threads-batch", str(threads)),
+            *("--ctx-size", "32768", "--parallel", "1"),
             *("--slot-save-path", folder, "--jinja", "--no-webui"),
             *(("--mmproj", str(projector)) if projector is not None else ()),
         ]
@@ -86,10 +90,10 @@ class Server:
 class Client:
     """A notebook whose cells are asked through a server, and what each question cost."""
 
-    def __init__(self, server: Server, n: int, *, sees: bool) -> None:
+    def __init__(self, server: Server | Handler, n: int, *, sees: bool, side: int) -> None:
         self.server = server
-        self.sees = sees
-        self.cells = notebook(n, sees=sees)
+        self._kind = {"sees": sees, "side": side}
+        self.cells = notebook(n, **self._kind)
         self.replies: list[str] = []
         self.results: list[dict[str, float]] = []
 
@@ -131,7 +135,7 @@ class Client:
         self.run(self.middle(), replace(self.cells[self.middle()], before="Look: "))
 
     def undo(self) -> None:
-        self.run(self.middle(), notebook(len(self.cells), sees=self.sees)[self.middle()])
+        self.run(self.middle(), notebook(len(self.cells), **self._kind)[self.middle()])
         self.again()
 
     def insert(self) -> None:
@@ -149,7 +153,7 @@ class Client:
         try:
             self.server.post("/slots/0?action=save", {"filename": "slot"})
             saved = True
-        except urllib.error.HTTPError:
+        except (urllib.error.HTTPError, NotImplementedError):
             saved = False  # it refuses where there are images
         self.server.stop()
         self.server.start()
@@ -198,35 +202,51 @@ def _content(cell: Cell) -> list[dict[str, Any]] | str:
     ]
 
 
-def compare(model: Path, projector: Path | None, n: int, rounds: int) -> list[dict[str, Any]]:
-    ours, theirs = [], []
+def compare(
+    model: Path,
+    projector: Path | None,
+    n: int,
+    rounds: int,
+    threads: int,
+    side: int,
+    handler: bool,
+) -> list[dict[str, Any]]:
+    ours: list[list[dict[str, Any]]] = []
+    theirs: dict[str, list[list[dict[str, float]]]] = {}
+    sees = projector is not None
+
+    def live(name: str, peer: Server | Handler) -> None:
+        try:
+            found = Client(peer, n, sees=sees, side=side).steps()
+        finally:
+            peer.stop()
+        theirs.setdefault(name, []).append(found)
+
     for _ in range(rounds):
-        ours.append(measure(model, projector or False, n))
+        ours.append(measure(model, projector or False, n, threads, side))
         with tempfile.TemporaryDirectory() as folder:
-            server = Server(model, projector, folder)
-            try:
-                theirs.append(Client(server, n, sees=projector is not None).steps())
-            finally:
-                server.stop()
+            live("llama-server", Server(model, projector, folder, threads))
+        if handler:
+            live("chat handler", Handler(model, projector, threads))
     results = []
     for index, step in enumerate(STEPS):
         mine = [life[index]["last"]["first_ms"] for life in ours]
-        others = [life[index]["first_ms"] for life in theirs]
-        ratios = [b / a for a, b in zip(mine, others, strict=True)]
-        results.append(
-            {
-                "step": step,
-                "llmagic": {
-                    "evaluated": ours[0][index]["evaluated"],
-                    "first_ms": round(statistics.median(mine), 2),
-                },
-                "llama-server": {
-                    "evaluated": theirs[0][index]["evaluated"],
-                    "first_ms": round(statistics.median(others), 2),
-                },
+        found: dict[str, Any] = {
+            "step": step,
+            "llmagic": {
+                "evaluated": ours[0][index]["evaluated"],
+                "first_ms": round(statistics.median(mine), 2),
+            },
+        }
+        for name, lives in theirs.items():
+            others = [life[index]["first_ms"] for life in lives]
+            ratios = [b / a for a, b in zip(mine, others, strict=True)]
+            found[name] = {
+                "evaluated": lives[0][index]["evaluated"],
+                "first_ms": round(statistics.median(others), 2),
                 "ratio": [round(f(ratios), 2) for f in (statistics.median, min, max)],
             }
-        )
+        results.append(found)
         print(results[-1], file=sys.stderr, flush=True)
     return results
 
@@ -237,13 +257,23 @@ def main() -> None:
     parser.add_argument("--projector", type=Path)
     parser.add_argument("--cells", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--handler", action="store_true", help="llama-cpp-python's, too")
     given = parser.parse_args()
-    files = resolve(given.model, projector=given.projector)
-    results = compare(files.model, files.projector, given.cells, given.rounds)
+    if given.model in SHAPES:
+        model, projector = write(given.model, Path.home() / ".cache/llmagic/shapes")
+    else:
+        files = resolve(given.model, projector=given.projector)
+        model, projector = files.model, files.projector
+    side = 192 if given.model == "demo" else 512
+    results = compare(
+        model, projector, given.cells, given.rounds, given.threads, side, given.handler
+    )
     machine = (
         f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}"
     )
     about = {"machine": machine, "model": given.model, "cells": given.cells}
+    about["threads"] = given.threads
     print(json.dumps({**about, "rounds": given.rounds, "steps": results}))
 
 

@@ -1,10 +1,11 @@
 """Everything docs/performance.md shows, measured and written by one command.
 
-    python -m benchmarks.report                # measures (minutes), writes docs/performance.json
-    python -m benchmarks.report --only text    # writes tables and plots anew from that file
+    python -m benchmarks.report                # measures (an hour), writes docs/performance.json
+    python -m benchmarks.report --only peers   # measures this again, and keeps the rest
+    python -m benchmarks.report --only         # writes tables and plots anew from that file
 
-Runs `overhead`, `decode`, `workload`, and `peers` where its programs were built
-(`scripts/llama_server.py`), one after the other, each in a process of its own. Writes
+Runs what `RUNS` lists, one after the other, each in a process of its own; what needs llama-server
+or llama-bench only where they were built (`scripts/llama_server.py`). Writes
 `docs/performance.json`, the tables between the marks in `docs/performance.md`, and
 `docs/performance/*.png`. It says on what was measured, and how busy the machine was.
 """
@@ -20,25 +21,41 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.shapes import SHAPES
+
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 BEGIN, END = "<!-- figures: benchmarks/report.py -->", "<!-- end of figures -->"
+SHAPE = "qwen3.5-0.8b-q8_0"
+SMALL = ["demo", "llama", "gemma3", "qwen2vl", "qwen35", "mamba2"]
 RUNS = {
-    "overhead": ["--rounds", "9"],
-    "decode": ["--rounds", "15"],
-    "workload": ["--models", "demo", "llama", "gemma3", "qwen2vl", "qwen35", "mamba2"],
-    "peers": ["--rounds", "5"],
+    "overhead": ["overhead", "--rounds", "9"],
+    "decode": ["decode", "--rounds", "15"],
+    "speed": ["speed", "--rounds", "7"],
+    "speed of the shape": ["speed", "--rounds", "5", "--model", SHAPE],
+    "speed of the shape, own spins": [
+        *("speed", "--rounds", "5", "--model", SHAPE, "--spins", "own"),
+    ],
+    "switch": ["live_switch", "--toys", "llama", "qwen35", "--rounds", "9"],
+    "workload": ["workload", "--models", *SMALL, "--cells", "6", "96"],
+    "workload of shapes": ["workload", "--models", *SHAPES, "--cells", "6", "--threads", "2"],
+    "peers": ["peers", "--rounds", "5", "--handler"],
+    "peers of the shape": [
+        *("peers", "--rounds", "2", "--model", SHAPE, "--threads", "2", "--handler"),
+    ],
 }
+BUILT = ("speed", "peers")
+"""Modules that need programs of llama.cpp."""
 
 
-def measured(cells: list[str]) -> dict[str, Any]:
-    """Results of all runs; JSON is the last line each prints."""
-    found: dict[str, Any] = {"machine": machine(), "load": {}}
-    for name, options in RUNS.items():
-        if name == "peers" and not programs().exists():
-            print("peers: llama-server was not built; left out", file=sys.stderr)
+def measured(names: list[str], found: dict[str, Any]) -> dict[str, Any]:
+    """Results of runs, into those there are; JSON is the last line each prints."""
+    found = {**found, "machine": machine(), "load": dict(found.get("load", {}))}
+    for name in names:
+        module, *options = RUNS[name]
+        if module in BUILT and not programs().exists():
+            print(f"{name}: llama-server was not built; left out", file=sys.stderr)
             continue
-        more = ["--cells", *cells] if name == "workload" else []
-        command = [sys.executable, "-m", f"benchmarks.{name}", *options, *more]
+        command = [sys.executable, "-m", f"benchmarks.{module}", *options]
         before = os.getloadavg()[0]
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         found[name] = json.loads(output.splitlines()[-1])
@@ -74,8 +91,10 @@ def tables(found: dict[str, Any]) -> str:
     about, load = found["machine"], found["load"]
     parts = [
         f"Measured on {about['cores']} cores of {about['cpu']}, Python {about['python']}. "
-        "Processes that wanted to run (load average before and after; about 1 on a machine left "
-        "alone): " + ", ".join(f"{name} {a} and {b}" for name, (a, b) in load.items()) + "."
+        "Processes that wanted to run (load average before and after; about as many as threads on "
+        "a machine left alone): "
+        + "; ".join(f"{name} {a} and {b}" for name, (a, b) in load.items())
+        + "."
     ]
     parts += [
         "### A cell's cost in Python",
@@ -117,31 +136,104 @@ def tables(found: dict[str, Any]) -> str:
                     f"{each['moved'] / 1000:,.0f} kB",
                     f"{each['stored'] / 1000:,.0f} kB",
                 ]
-                for each in found["workload"]["workload"]
+                for each in rows(found)
+                if each["cells"] == 6
             ],
         ),
+        floors(found),
     ]
-    if "peers" in found:
-        parts += ["### Beside llama-server", peers(found["peers"])]
+    parts += [text for name in RUNS if name in found for text in _beside(name, found[name])]
     return "\n\n".join(parts)
 
 
+def rows(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """What every step of every workload cost."""
+    runs = (found.get(name, {}) for name in ("workload", "workload of shapes"))
+    return [each for run in runs for each in run.get("workload", [])]
+
+
+def floors(found: dict[str, Any]) -> str:
+    """One line that says whether everything was at its floor, longer notebooks included."""
+    everything = rows(found)
+    above = [
+        f"{each['model']}, {each['cells']} cells, {each['step']}"
+        for each in everything
+        if (each["evaluated"], each["encoded"]) != (each["floor"], each["images_floor"])
+    ]
+    sizes = {(each["model"], each["cells"]) for each in everything}
+    longer = sorted(f"{model} ({n} cells)" for model, n in sizes if n != 6)
+    more = f" Counted, too, and not listed: {', '.join(longer)}." if longer else ""
+    over = "; ".join(above) or "none"
+    return f"Steps of {len(sizes)} workloads that were not at the floor: {over}.{more}"
+
+
+def _beside(name: str, found: dict[str, Any]) -> list[str]:
+    """A run beside others, as Markdown."""
+    module = RUNS[name][0]
+    if module == "peers":
+        return [f"### Beside what people use: {found['model']}", peers(found)]
+    if module == "speed":
+        return [f"### Beside llama-bench and memcpy: {name}", speed(found)]
+    if module == "live_switch":
+        return ["### Switching between two branches", switches(found)]
+    return []
+
+
+def speed(found: dict[str, Any]) -> str:
+    mine, theirs, ratio = found["llmagic"], found["llama-bench"], found["ratio"]
+    lines: list[list[object]] = [
+        [
+            what,
+            f"{mine[name][0]:,.1f}",
+            f"{theirs['prompt' if name == 'prompt' else 'reply'][0]:,.1f}",
+            f"{ratio[name][0]:.2f} ({ratio[name][1]:.2f} to {ratio[name][2]:.2f})",
+        ]
+        for name, what in (("prompt", "prompt"), ("greedy", "reply, greedy"), ("reply", "reply"))
+    ]
+    restore = found["restore"]
+    middle, low, high = restore["over_memcpy"]
+    return (
+        f"{found['model']}, {found['threads']} threads, spins: {found['spins']}.\n\n"
+        + table(["tokens a second", "llmagic", "llama-bench", "ratio (spread)"], lines)
+        + f"\n\nRestoring {restore['bytes'] / 1e6:,.1f} MB from memory: {restore['ms'][0]:.2f} ms, "
+        f"{middle:.2f} times `memcpy` ({low:.2f} to {high:.2f})."
+    )
+
+
+def switches(found: dict[str, Any]) -> str:
+    return table(
+        ["model", "branches", "tokens", "from memory", "moved", "live", "moved"],
+        [
+            [
+                each["model"],
+                each["branches"],
+                f"{each['memory']['tokens']:,}",
+                f"{each['memory']['median_ms']:.2f} ms",
+                f"{each['memory']['bytes'] / 1000:,.0f} kB",
+                f"{each['live']['median_ms']:.2f} ms",
+                f"{each['live']['bytes'] / 1000:,.0f} kB",
+            ]
+            for each in found["switches"]
+        ],
+    )
+
+
 def peers(found: dict[str, Any]) -> str:
-    head = ["step", "evaluated", "llama-server", "first token", "llama-server", "ratio (spread)"]
+    others = [name for name in ("llama-server", "chat handler") if name in found["steps"][0]]
+    head = ["step", "evaluated", *others, "first token"]
+    head += [text for name in others for text in (name, "ratio (spread)")]
     rows: list[list[object]] = []
     for each in found["steps"]:
-        mine, other, ratio = each["llmagic"], each["llama-server"], each["ratio"]
-        rows.append(
-            [
-                each["step"],
-                mine["evaluated"],
-                other["evaluated"],
-                f"{mine['first_ms']:.1f} ms",
-                f"{other['first_ms']:.1f} ms",
-                f"{ratio[0]:.1f} ({ratio[1]:.1f} to {ratio[2]:.1f})",
-            ]
-        )
-    return f"{found['model']}, {found['cells']} cells, one thread.\n\n{table(head, rows)}"
+        mine = each["llmagic"]
+        row = [each["step"], mine["evaluated"], *(each[name]["evaluated"] for name in others)]
+        row.append(f"{mine['first_ms']:,.1f} ms")
+        for name in others:
+            ratio = each[name]["ratio"]
+            row.append(f"{each[name]['first_ms']:,.1f} ms")
+            row.append(f"{ratio[0]:,.1f} ({ratio[1]:,.1f} to {ratio[2]:,.1f})")
+        rows.append(row)
+    about = f"{found['model']}, {found['cells']} cells, {found.get('threads', 1)} thread(s)"
+    return f"{about}.\n\n{table(head, rows)}"
 
 
 def plots(found: dict[str, Any], folder: Path) -> None:
@@ -166,9 +258,9 @@ def plots(found: dict[str, Any], folder: Path) -> None:
     axes.legend()
     _save(figure, folder / "overhead.png")
 
-    rows = found["workload"]["workload"]
-    least = min(each["cells"] for each in rows)
-    demo = [each for each in rows if each["model"] == "demo" and each["cells"] == least]
+    steps = rows(found)
+    least = min(each["cells"] for each in steps)
+    demo = [each for each in steps if each["model"] == "demo" and each["cells"] == least]
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
     axes.barh([each["step"] for each in demo], [each["last"]["first_ms"] for each in demo])
     axes.invert_yaxis()
@@ -176,9 +268,10 @@ def plots(found: dict[str, Any], folder: Path) -> None:
     _save(figure, folder / "first_token.png")
 
     figure, axes = pyplot.subplots(figsize=(6, 3.5), layout="constrained")
-    appended = [each for each in rows if each["step"] == "append" and each["cells"] == least]
+    appended = [each for each in steps if each["step"] == "append" and each["cells"] == least]
     axes.bar([e["model"] for e in appended], [e["stored"] / e["cells"] / 1000 for e in appended])
-    axes.set(ylabel="kB of checkpoints for a cell")
+    axes.set(ylabel="kB of checkpoints for a cell", yscale="log")
+    axes.tick_params(axis="x", rotation=30)
     _save(figure, folder / "bytes.png")
 
 
@@ -189,12 +282,13 @@ def _save(figure: Any, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=["text"], help="from the figures that are there")
-    parser.add_argument("--cells", nargs="*", default=["6", "24"], help="of the workload")
+    parser.add_argument("--only", nargs="*", choices=RUNS, help="and keep the other figures")
     given = parser.parse_args()
     data, page = DOCS / "performance.json", DOCS / "performance.md"
-    if given.only is None:
-        data.write_text(json.dumps(measured(given.cells), indent=1) + "\n")
+    known = {} if given.only is None else json.loads(data.read_text())
+    for name in RUNS if given.only is None else given.only:
+        known = measured([name], known)  # what was measured is kept where the next one fails
+        data.write_text(json.dumps(known, indent=1) + "\n")
     found = json.loads(data.read_text())
     plots(found, DOCS / "performance")
     before, _, rest = page.read_text().partition(BEGIN)

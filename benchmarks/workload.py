@@ -12,7 +12,7 @@ token. Nothing of the lookup, of digests or of checkpoints is asked.
     python -m benchmarks.workload [--models demo qwen35 llama ...] [--cells 6] [--out FILE.json]
 
 A model is `demo`, a toy of tests/toys, a shape of benchmarks/shapes.py, or a file with, after a
-comma, its projector. JSON comes last.
+comma, its projector; images are 512 px but for toys and the demo model (192). JSON comes last.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ class Cell:
         return (TextPart(self.before), ImagePart(self.image), TextPart(self.after))
 
 
-def notebook(n: int, *, sees: bool) -> list[Cell]:
-    """The cells; every image is another one."""
+def notebook(n: int, *, sees: bool, side: int = 192) -> list[Cell]:
+    """The cells; every image is another one, `side` pixels wide and high."""
     random = np.random.default_rng(0)
     shapes = [f"{c} {s}" for c in ("red", "green", "blue", "black") for s in ("star", "circle")]
     return [
         Cell(
             f"Cell {index}: ",
-            canonical(picture(shapes[index // 2 % 8], seed=index))
+            canonical(picture(shapes[index // 2 % 8], seed=index, size=(side, side)))
             if sees and index % 2 == 0
             else None,
             f" what is the number {random.integers(1000)} or the colour of it?",
@@ -135,18 +135,27 @@ class Life:
         Opens a session with a store in a folder.
     n : int
         Cells.
+    side : int
+        Of the images (px).
     """
 
-    def __init__(self, opens: Callable[[], Session], n: int, *, new_tokens: int = 8) -> None:
+    def __init__(
+        self, opens: Callable[[], Session], n: int, *, side: int = 192, new_tokens: int = 8
+    ) -> None:
         self._opens = opens
         self._settings = {"temperature": 0, "max_tokens": new_tokens}
         self.session = opens()
         cuts = self.session.engine.checkpoints.can_cut
         self.floor = Floor(cuts=cuts)
-        self.cells = notebook(n, sees=self.session.engine.projector is not None)
+        self.side = side
+        self.cells = self.as_written(n)
         self.turns: list[Turn] = []
         self.results: list[dict[str, Any]] = []
         self._seed = 0
+
+    def as_written(self, n: int) -> list[Cell]:
+        """The notebook before anything was edited."""
+        return notebook(n, sees=self.session.engine.projector is not None, side=self.side)
 
     def run(self, index: int, cell: Cell | None = None, **settings: Any) -> Turn:
         """Run a cell at its place; those below stand on it from then on."""
@@ -226,8 +235,7 @@ def _edit_before(life: Life) -> None:
 
 def _undo(life: Life) -> None:
     index = _middle(life)
-    sees = life.session.engine.projector is not None
-    life.run(index, notebook(len(life.cells), sees=sees)[index])
+    life.run(index, life.as_written(len(life.cells))[index])
     life.again()
 
 
@@ -307,16 +315,20 @@ def steps(life: Life) -> Iterator[dict[str, Any]]:
 
 
 def measure(
-    model: str | Path, projector: Path | bool | None, n: int, threads: int = 1
+    model: str | Path,
+    projector: Path | bool | None,
+    n: int,
+    threads: int = 1,
+    side: int = 192,
 ) -> list[dict[str, Any]]:
-    """All steps of a notebook of `n` cells."""
+    """All steps of a notebook of `n` cells, with images of `side` pixels."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
 
         def opens() -> Session:
             loading = Loading(n_threads=threads, n_ctx=1 << 15)
             return Session(model, projector=projector, loading=loading, store=folder)
 
-        life = Life(opens, n)
+        life = Life(opens, n, side=side)
         try:
             return list(steps(life))
         finally:
@@ -325,6 +337,7 @@ def measure(
 
 def files_of(name: str, cache: Path) -> tuple[str | Path, Path | bool | None]:
     """The model and projector that a name on the command line stands for."""
+    from benchmarks import shapes
     from tests.toys import TOYS, write
 
     if name == "demo":
@@ -332,6 +345,9 @@ def files_of(name: str, cache: Path) -> tuple[str | Path, Path | bool | None]:
     if name in TOYS:
         toy = write(name, cache)
         return toy.model, toy.projector or False
+    if name in shapes.SHAPES:
+        shape, tower = shapes.write(name, cache)
+        return shape, tower or False
     model, _, projector = name.partition(",")
     return Path(model), Path(projector) if projector else False
 
@@ -344,11 +360,14 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/llmagic/shapes")
     parser.add_argument("--out", type=Path, help="JSON goes there, too")
     given = parser.parse_args()
+    from tests.toys import TOYS
+
     results = []
     for name in given.models:
         model, projector = files_of(name, given.cache)
         for n in given.cells:
-            for found in measure(model, projector, n, given.threads):
+            side = 192 if model == "demo" or name in TOYS else 512
+            for found in measure(model, projector, n, given.threads, side):
                 results.append({"model": name, "cells": n, **found})
                 print(_row(results[-1]), file=sys.stderr, flush=True)
     machine = (

@@ -32,6 +32,8 @@ class Loading:
         Type of the attention cache: "f16", "q8_0" or "q4_0".
     n_threads : int
         Threads; 0 means one for each physical core.
+    n_threads_batch : int
+        Threads for prompts and images; 0 means as many as for replies.
     n_gpu_layers : int
         Layers on the GPU; -1 means all of them. Ignored by builds without a GPU.
     image_tokens : int
@@ -57,6 +59,7 @@ class Loading:
     image_budget: int = 512 * MIB
     kv_type: str = "f16"
     n_threads: int = 0
+    n_threads_batch: int = 0
     n_gpu_layers: int = -1
     image_tokens: int = 0
     lora: tuple[tuple[str, float], ...] = ()
@@ -181,6 +184,7 @@ _LOADING_RANGES = {
     "memory_budget": (0, 1 << 62),
     "image_budget": (0, 1 << 62),
     "n_threads": (0, MAX_THREADS),
+    "n_threads_batch": (0, MAX_THREADS),
     "n_gpu_layers": (-1, 2**31 - 1),
     "image_tokens": (0, 1 << 20),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from llmagic.model.context import Shape, physical_cores
+from llmagic.model.context import Shape
 from llmagic.model.library import build, llama
 from llmagic.model.loading import Model
 from llmagic.model.vision import Projector
@@ -30,7 +30,8 @@ def fingerprint(
     sliding window, whose cache it sizes. The rope settings are the file's own, which are in the
     header's digest.
     """
-    facts = {
+    threads, more = shape.threads
+    facts: dict[str, object] = {
         "format": FORMAT,
         "library": build(),
         "model": model.header.digest.hex(),
@@ -39,7 +40,7 @@ def fingerprint(
         "kv_type": shape.kv_type,
         "n_batch": shape.n_batch,
         "chunk": CHUNK,
-        "n_threads": shape.n_threads or physical_cores(),
+        "n_threads": threads,
         "n_sequences": shape.n_sequences if model.n_swa else 0,
         "long_rope": shape.n_ctx > model.header.rope_threshold > 0,
         "flash_attention": True,
@@ -48,5 +49,7 @@ def fingerprint(
         "n_gpu_layers": loading.n_gpu_layers if llama.llama_supports_gpu_offload() else 0,
         "lora": [[each.header.digest.hex(), each.scale] for each in model.adapters],
     }
+    if more != threads:  # as it was before there was such a setting
+        facts["n_threads_batch"] = more
     text = json.dumps(facts, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).digest()

@@ -107,7 +107,7 @@ class Engine:
                 self.projector = Projector(
                     self.model,
                     projector,
-                    n_threads=loading.n_threads or physical_cores(),
+                    n_threads=loading.n_threads_batch or loading.n_threads or physical_cores(),
                     image_tokens=loading.image_tokens,
                     budget=loading.image_budget,
                     store=store,
@@ -124,6 +124,7 @@ class Engine:
                 n_batch=n_batch,
                 kv_type=loading.kv_type,
                 n_threads=loading.n_threads,
+                n_threads_batch=loading.n_threads_batch,
             )
             self._shape = shape
             self.context = Context(self.model, shape, self.interrupt)

@@ -51,7 +51,9 @@ class Shape:
     kv_type : str
         "f16", "q8_0" or "q4_0".
     n_threads : int
-        0: one for each physical core.
+        For single tokens; 0: one for each physical core.
+    n_threads_batch : int
+        For more than one token; 0: as many.
     """
 
     n_ctx: int
@@ -59,6 +61,13 @@ class Shape:
     n_batch: int = 512
     kv_type: str = "f16"
     n_threads: int = 0
+    n_threads_batch: int = 0
+
+    @property
+    def threads(self) -> tuple[int, int]:
+        """Threads for single tokens, and for more."""
+        single = self.n_threads or physical_cores()
+        return single, self.n_threads_batch or single
 
 
 class Context:
@@ -78,14 +87,13 @@ class Context:
         self.model = model
         self.shape = shape
         self.interrupt = interrupt or InterruptFlag()
-        threads = shape.n_threads or physical_cores()
         parameters = llama.llama_context_default_params()
         # llama.cpp shrinks the batch to the context before it rounds the context up, and then
         # ends the process at the first batch that is larger.
         parameters.n_ctx = max(shape.n_ctx, shape.n_batch)
         parameters.n_batch = parameters.n_ubatch = shape.n_batch
         parameters.n_seq_max = shape.n_sequences
-        parameters.n_threads = parameters.n_threads_batch = threads
+        parameters.n_threads, parameters.n_threads_batch = shape.threads
         parameters.type_k = parameters.type_v = KV_TYPES[shape.kv_type]
         parameters.kv_unified = True
         parameters.no_perf = True

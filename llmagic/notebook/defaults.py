@@ -65,6 +65,9 @@ class Defaults(HasTraits):
         config=True
     )
     n_threads = Int(Loading.n_threads, min=0, help="0: one for each physical core").tag(config=True)
+    n_threads_batch = Int(
+        Loading.n_threads_batch, min=0, help="for prompts and images; 0: as many as for replies"
+    ).tag(config=True)
     n_gpu_layers = Int(Loading.n_gpu_layers, min=-1, help="layers on the GPU; -1: all").tag(
         config=True
     )
@@ -129,6 +132,7 @@ class Defaults(HasTraits):
                 "image_budget",
                 "kv_type",
                 "n_threads",
+                "n_threads_batch",
                 "n_gpu_layers",
                 "image_tokens",
                 "exact",

@@ -91,6 +91,9 @@ class Pairs:
     def threads(self) -> tuple[Setting, Setting]:
         return self.text(**loading(n_threads=1)), self.text(**loading(n_threads=3))
 
+    def threads_for_prompts(self) -> tuple[Setting, Setting]:
+        return self.text(), self.text(**loading(n_threads_batch=3))
+
     def template(self) -> tuple[Setting, Setting]:
         return self.text(), self.text(template=TEMPLATE)
 
@@ -141,6 +144,7 @@ MISSES = (
     "image_tokens",
     "kv_type",
     "threads",
+    "threads_for_prompts",
     "template",
     "lora",
     "lora_scale",

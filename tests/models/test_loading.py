@@ -12,7 +12,9 @@ import pytest
 from llmagic import Session
 from llmagic.catalog.aliases import set_alias
 from llmagic.errors import ModelError, ModelFileError, UsageError
+from llmagic.model.context import physical_cores
 from llmagic.model.gguf import read_header
+from llmagic.model.library import llama
 from llmagic.settings import Loading
 from tests.models.hub import LocalHub, Repo
 from tests.models.splitting import split
@@ -88,11 +90,26 @@ def test_a_context_for_another_machine_is_refused(toy_named: Named) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("n_threads", 513), ("n_threads", -1), ("n_gpu_layers", -2), ("n_ctx", 1.5), ("n_ctx", True)],
+    [
+        *(("n_threads", 513), ("n_threads_batch", 513), ("n_threads", -1), ("n_gpu_layers", -2)),
+        *(("n_ctx", 1.5), ("n_ctx", True)),
+    ],
 )
 def test_numbers_out_of_range_are_refused(name: str, value: object) -> None:
     with pytest.raises(UsageError, match=f"expected {name} to be a whole number from"):
         Loading(**{name: value})
+
+
+def test_prompts_may_have_threads_of_their_own(toy_named: Named) -> None:
+    def threads(**given: int) -> tuple[int, int]:
+        with Session(toy_named("llama").model, loading=Loading(**given)) as session:
+            assert session.engine.context is not None
+            pointer = session.engine.context.pointer
+            return llama.llama_n_threads(pointer), llama.llama_n_threads_batch(pointer)
+
+    assert threads() == (physical_cores(), physical_cores())
+    assert threads(n_threads=3) == (3, 3)
+    assert threads(n_threads=1, n_threads_batch=2) == (1, 2)
 
 
 def test_numbers_in_range_do_not_end_the_process(toy_named: Named) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks.workload import STEPS, Floor, measure
 from llmagic.sequence import Boundary, Media, Sequence, Text
+from llmagic.session import Session
 from tests.toys import Toy
 
 N_CELLS = 4
@@ -41,3 +42,25 @@ def test_the_floor_is_what_stands_behind_the_last_shared_boundary() -> None:
     assert floor.of(other) == (3, 0)
     assert floor.of(Sequence((Text((1, 2, 3)), dog, Text((4, 5))))) == (9, 1)
     assert Floor(cuts=True).of(first) == (10, 1)
+
+
+@pytest.mark.parametrize("toy", ["llama", "gemma3", "qwen35", "mamba2"], indirect=True)
+def test_checkpoints_take_the_rows_of_new_tokens_and_a_state_each(toy: Toy) -> None:
+    """By the sizes that llama.cpp states itself; never what stands above a cell again."""
+    with Session(toy.model, projector=toy.projector or False) as session:
+        checkpoints = session.engine.checkpoints
+        parent = None
+        for index in range(6):
+            parent = session.ask(f"{index} " + "word " * 60, after=parent, max_tokens=24)
+            (branch,) = checkpoints.branches
+            context = checkpoints.context
+            n = parent.usage["evaluated"]["tokens"] + len(parent.tokens)
+            whole = context.state_size(branch.sequence)
+            state = context.state_size(branch.sequence, partial=True)
+            if checkpoints.can_cut:
+                state = 0  # then all of it can be cut
+            row = (whole - state) / branch.n_tokens
+            # After the question and after the reply; the first has no system prompt.
+            expected = n * row + 2 * state
+            assert parent.usage["saved"]["bytes"] <= 1.05 * expected, index
+            assert parent.usage["saved"]["bytes"] >= 0.5 * n * row
