@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from llmagic import __version__
 from llmagic.errors import LLMagicError
 from llmagic.events import Event, Notice, progress
 
@@ -51,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser(tell: Tell) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="llmagic", description="Tools around %%llm cells.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_check(commands, tell)
     _add_cache(commands)

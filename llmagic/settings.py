@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from numbers import Integral, Real
@@ -153,8 +154,11 @@ class Sampling:
         known = {each.name for each in fields(self)}
         unknown = sorted(set(settings) - known)
         if unknown:
+            near = difflib.get_close_matches(unknown[0], sorted(known), n=1, cutoff=0.7)
+            hint = f" Did you mean {near[0]}?" if near else ""
             raise UsageError(
                 f"expected settings among {', '.join(sorted(known))}, and got {', '.join(unknown)}."
+                f"{hint}"
             )
         return replace(self, **settings)
 
@@ -197,5 +201,5 @@ _RANGES = {
     "repeat_penalty": (0.01, 100),
     "repeat_last_n": (0, 1 << 20),
     "seed": (0, 2**31 - 1),
-    "max_tokens": (0, 2**31 - 1),
+    "max_tokens": (1, 2**31 - 1),
 }

@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 from llmagic.errors import Interrupted, ReplyError, UsageError
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
     """Ask `text` with these options, show the reply, and put the turn into the conversation."""
-    if given.out is not None and not given.out.isidentifier():
+    if given.out is not None and (not given.out.isidentifier() or iskeyword(given.out)):
         raise UsageError(f"-o expects the name of a variable, not {given.out!r}")
     if given.model is None and not runtime.loaded.default:
         runtime.loaded.require()

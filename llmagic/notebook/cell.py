@@ -161,9 +161,12 @@ def _value(shell: Any, expression: str) -> object:
     try:
         return shell.ev(expression)
     except Exception as error:
+        eaten = isinstance(error, NameError) and re.search(r"[\[(]", expression) is not None
         raise UsageError(
             f"--schema expects a variable, a file or JSON text, and {expression} raises "
             f"{type(error).__name__}: {error}"
+            + ". Quotes on this line are taken off as in a shell; put others around them, as in "
+            "--schema 'D[\"x\"]'." * eaten
         ) from error
 
 
@@ -171,7 +174,16 @@ def _images(shell: Any, name: str, base: Path, attachments: Mapping[str, bytes])
     from llmagic.prompt.images import gallery, open_reference, picture
 
     if not name.isidentifier():
-        return [open_reference(name, base=base, attachments=attachments)]
+        try:
+            return [open_reference(name, base=base, attachments=attachments)]
+        except ImageError as error:
+            first = re.match(r"([^\W\d]\w*)[.\[(]", name)
+            if first is None or first[1] not in shell.user_ns:
+                raise
+            raise ImageError(
+                f"-a {name}: expected the name of a variable, a path, a URL, or attachment:NAME; "
+                f"an expression is none. Put it into a variable, or write {{{name}}} in the text."
+            ) from error
     if name in shell.user_ns:
         value = shell.user_ns[name]
         found = gallery(value)

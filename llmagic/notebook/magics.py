@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from llmagic.session import Session
 
 
+SHELL_COMMANDS = ("cache", "check", "doctor")
+"""Of `llmagic`, those that `%llm` does not have."""
+
+
 @magics_class
 class LLMagic(Magics, Defaults):
     """Defaults of `%%llm`: how replies are drawn, and how the next model is loaded."""
@@ -72,6 +76,11 @@ class LLMagic(Magics, Defaults):
         if command is not None:
             with interrupts.told(f"%llm {command.name} was stopped."):
                 command(self._runtime, rest)
+        elif word in SHELL_COMMANDS and _is_no_question(rest):
+            raise UsageError(
+                f"%llm has no subcommand {word!r}; it is a command of the shell: "
+                f"`!llmagic {line.strip()}`. `%llm help` shows the subcommands."
+            )
         elif _meant_as_command(word, rest, self._commands):
             raise UsageError(
                 f"%llm has no subcommand {word!r}{options.hint(word, self._commands)} "
@@ -95,8 +104,12 @@ def _meant_as_command(word: str, rest: str, commands: Iterable[str]) -> bool:
         return re.fullmatch(r"[a-z_-]+", word) is not None
     if not (word.islower() and options.near(word, commands)):
         return False
-    # An option, a model, or one word that ends no question.
-    return re.match(r"\s*(-|\S+\.gguf\b|[^\s?]+\s*$)", rest) is not None
+    return _is_no_question(rest)
+
+
+def _is_no_question(rest: str) -> bool:
+    """Whether what follows a word is nothing, an option, a model, or one word that asks nothing."""
+    return re.match(r"\s*($|-|\S+\.gguf\b|[^\s?]+\s*($|--))", rest) is not None
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -124,6 +124,23 @@ def name(text: str) -> str:
     return text.strip()
 
 
+class _Either(argparse.BooleanOptionalAction):
+    """A switch and its opposite, of which only one may be given."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        super().__call__(parser, namespace, cast("Any", values), option_string)
+        if before is not None and before != getattr(namespace, self.dest):
+            both = " and ".join(self.option_strings)
+            raise UsageError(f"{both} together mean nothing; leave one out.")
+
+
 _CELL = (
     argument(
         "-m",
@@ -201,7 +218,7 @@ _CELL = (
     argument("--no-tools", action="store_true", help="no tools, from this cell on"),
     argument(
         "--think",
-        action=argparse.BooleanOptionalAction,
+        action=_Either,
         default=None,
         help="whether the model thinks before it answers, where its template has a switch",
     ),

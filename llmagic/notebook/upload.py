@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import itertools
+import operator
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import anywidget
 import traitlets
@@ -204,14 +205,14 @@ class ImageUpload(anywidget.AnyWidget):
             self._held.clear()
         self._changed()
 
-    def _place(self, index: int) -> int:
+    def _place(self, index: object) -> int:
         count = len(self._held)
-        if not -count <= index < count:
+        if not isinstance(index, SupportsIndex) or not -count <= operator.index(index) < count:
             raise UsageError(
                 f"expected the number of one of the {count} images of this ImageUpload (from 0), "
                 f"and got {index!r}."
             )
-        return index % count
+        return operator.index(index) % count
 
     def _item(self, found: Picture, name: str) -> _Item:
         small = found.to_pil()

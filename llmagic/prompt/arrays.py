@@ -12,11 +12,30 @@ from llmagic.prompt.foreign import is_named
 from llmagic.prompt.pixels import Picture, check_size, in_unit_range, on_white, to_8bit
 
 _CHANNELS = (1, 3, 4)
+SMALL = 8
+"""Pixels on a side below which a matrix in a prompt may rather be meant as numbers."""
 
 
 def is_tensor(value: object) -> bool:
     """Whether it is a torch tensor, without importing torch."""
     return is_named(value, "torch", "Tensor")
+
+
+def is_matrix(value: Any) -> bool:
+    """Whether it is an array or a tensor of two dimensions, which may be meant as numbers."""
+    return (isinstance(value, np.ndarray) or is_tensor(value)) and value.ndim == 2
+
+
+def holes(value: Any) -> int:
+    """How many NaN and infinite values keep a matrix from being a picture; 0 if others do, too."""
+    try:
+        array = tensor_array(value) if is_tensor(value) else value
+    except ImageError:
+        return 0
+    if array.dtype.kind != "f" or min(array.shape) < SMALL:
+        return 0
+    finite = array[np.isfinite(array)]
+    return array.size - finite.size if finite.size and in_unit_range(finite) else 0
 
 
 def is_image_array(array: npt.NDArray[Any]) -> bool:

@@ -25,6 +25,7 @@ from types import MappingProxyType
 from typing import Any
 
 from llmagic.errors import ImageError, PromptError
+from llmagic.prompt.arrays import SMALL, holes, is_matrix
 from llmagic.prompt.fields import Field, field_at
 from llmagic.prompt.foreign import is_named
 from llmagic.prompt.images import gallery, is_image_like, open_reference, picture
@@ -190,7 +191,13 @@ class _Run:
     def _is_meant(self, field: Field) -> bool:
         called = field.expression.removeprefix(field.name).startswith("(")
         if field.name not in self._namespace and not (called and hasattr(builtins, field.name)):
-            if field.name not in self._undefined and field.is_expression:
+            if field.is_expression and hasattr(builtins, field.name):
+                self._notes[
+                    f"{_quoted(field.source)} stays as typed: {field.name} is one of Python's own "
+                    f"names, which count where they are called, as in {{{field.name}(…)}}. Double "
+                    "the braces to mean them."
+                ] = None
+            elif field.name not in self._undefined and field.is_expression:
                 self._undefined[field.name] = _quoted(field.source)
             return False
         if not field.is_expression:
@@ -214,8 +221,20 @@ class _Run:
                 f"{_quoted(field.source)} holds no images yet. Choose or drop some, or `add` them."
             )
         if all(map(is_image_like, images)):
-            self._pieces.extend(self._picture(field, image) for image in images)
+            for image in images:
+                self._pieces.append(found := self._picture(field, image))
+                if is_matrix(image) and min(found.width, found.height) < SMALL:
+                    self._notes[
+                        f"{_quoted(field.source)} is shown as a {found.height} x {found.width} "
+                        f"picture; {_as_given(field)} gives its text."
+                    ] = None
         else:
+            if is_matrix(value) and (count := holes(value)):
+                self._notes[
+                    f"{_quoted(field.source)} is given as text, not as a picture: {count} of its "
+                    "values are NaN or infinite. numpy.nan_to_num replaces them; "
+                    f"{_as_given(field)} says that text is meant."
+                ] = None
             self._pieces.append(self._guarded(field, lambda: _as_text(value)))
 
     def _formatted(self, field: Field, value: object) -> str:
@@ -288,6 +307,10 @@ def _listed(words: list[str]) -> str:
 def _quoted(source: str) -> str:
     line = " ".join(source.split())
     return line if len(line) <= 80 else f"{line[:70]}…{line[-9:]}"
+
+
+def _as_given(field: Field) -> str:
+    return _quoted(f"{{{field.expression}!s}}")
 
 
 def _as_text(value: Any) -> str:

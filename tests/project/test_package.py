@@ -68,4 +68,9 @@ def test_public_names():
 
 
 def test_version_is_the_installed_one():
-    assert llmagic.__version__ == importlib.metadata.version("llmagic")
+    version = importlib.metadata.version("llmagic")
+    assert llmagic.__version__ == version
+    command = [sys.executable, "-m", "llmagic", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == (
+        f"llmagic {version}\n"
+    )

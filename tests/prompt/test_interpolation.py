@@ -179,10 +179,30 @@ def test_undefined_names_stay_with_one_warning():
     parts, warnings = run(text, x=1)
     assert parts == [text]
     assert warnings == (
-        "{nme}, {alpha}, {beta}, {width}, {len} stay as typed: the names nme, alpha, beta, width, "
-        "len are not defined in this notebook. Double the braces to mean them.",
+        "{nme}, {alpha}, {beta}, {width} stay as typed: the names nme, alpha, beta, width are not "
+        "defined in this notebook. Double the braces to mean them.",
+        "{len} stays as typed: len is one of Python's own names, which count where they are "
+        "called, as in {len(…)}. Double the braces to mean them.",
     )
     assert "stays as typed: the name nme is not defined" in run("{nme}")[1][0]
+
+
+def test_an_array_that_may_be_meant_otherwise_gives_a_note():
+    parts, notes = run("{e}", e=np.eye(3))
+    assert [type(part).__name__ for part in parts] == ["Picture"]
+    assert notes == ("{e} is shown as a 3 x 3 picture; {e!s} gives its text.",)
+    assert run("{e!s}", e=np.eye(3)) == ([str(np.eye(3))], ())
+    assert run("{e}", e=np.eye(8))[1] == ()
+    gap = np.eye(9)
+    gap[0, 0] = np.nan
+    parts, notes = run("{g}", g=gap)
+    assert parts == [str(gap)]
+    assert notes == (
+        "{g} is given as text, not as a picture: 1 of its values are NaN or infinite. "
+        "numpy.nan_to_num replaces them; {g!s} says that text is meant.",
+    )
+    assert run("{g!s} {g:}", g=gap)[1] == ()
+    assert run("{g}", g=gap * 7)[1] == (), "numbers, whatever stands in the gaps"
 
 
 def test_in_a_fenced_block_a_field_counts_alone_on_its_line():

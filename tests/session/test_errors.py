@@ -84,7 +84,12 @@ WRONG: dict[str, tuple[Ask, type[LLMagicError], str]] = {
     "parts of nothing": (lambda s: s.ask([TextPart(""), TextPart(" ")]), UsageError, "empty"),
     "no text at all": (lambda s: s.ask(None), UsageError, "None"),  # type: ignore[arg-type]
     "strange parts": (lambda s: s.ask(["text"]), UsageError, "'text'"),  # type: ignore[list-item]
-    "unknown setting": (lambda s: s.ask("Hi", temprature=1), UsageError, "temprature"),
+    "unknown setting": (
+        lambda s: s.ask("Hi", temprature=1),
+        UsageError,
+        "temprature. Did you mean temperature?",
+    ),
+    "no token": (lambda s: s.ask("Hi", max_tokens=0), UsageError, "from 1 to"),
     "text for a number": (lambda s: s.ask("Hi", temperature="hot"), UsageError, "'hot'"),
     "not a number": (lambda s: s.ask("Hi", top_p=float("nan")), UsageError, "nan"),
     "out of range": (lambda s: s.ask("Hi", top_p=1.5), UsageError, "1.5"),

@@ -72,8 +72,8 @@ def test_order(three: ImageUpload) -> None:
     assert (len(three), names(three), three.images) == (0, [], [])
 
 
-@pytest.mark.parametrize("index", [3, -4])
-def test_a_number_out_of_range(three: ImageUpload, index: int) -> None:
+@pytest.mark.parametrize("index", [3, -4, "r", None])
+def test_a_number_out_of_range(three: ImageUpload, index: Any) -> None:
     for act in (
         three.remove,
         lambda n: three.move(n, 0),

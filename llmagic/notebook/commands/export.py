@@ -47,7 +47,10 @@ def _export(runtime: Runtime, given: argparse.Namespace) -> None:
             text = "\n".join(_markdown(turns[-1], path))
         _write(path, (text + "\n").encode("utf-8", "replace"))
     except OSError as error:
-        raise UsageError(f"expected a file that can be written, and {path}: {error}") from error
+        reason = error.strerror or error
+        raise UsageError(
+            f"expected a file that can be written, and got {str(path)!r}: {reason}."
+        ) from error
     what = "1 turn" if len(turns) == 1 else f"{len(turns)} turns"
     runtime.show(display.bundle(f"{what} written to {given.file}"))
 
