@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import os
 import sys
@@ -10,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from llmagic import __version__
 from llmagic.errors import LLMagicError
 from llmagic.events import Event, Notice, progress
 
@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser(tell: Tell) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="llmagic", description="Tools around %%llm cells.")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    version = importlib.metadata.version("llmagic")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_check(commands, tell)
     _add_cache(commands)
