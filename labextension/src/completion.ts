@@ -49,7 +49,10 @@ export function target(
         ['image', /!\[[^\]]*\]\(([^()\s]*)$/],
         ['name', /(?<!\{)\{([A-Za-z_]\w*)?$/]
       ] as const)
-    : ([['option', /\s(-[-\w]*)$/]] as const);
+    : ([
+        ['name', /\s(?:-[ao]|--(?:image|out|schema|tool))\s+([A-Za-z_]\w*)?$/],
+        ['option', /\s(-[-\w]*)$/]
+      ] as const);
   for (const [kind, pattern] of patterns) {
     const found = pattern.exec(before);
     if (found !== null) {
@@ -116,9 +119,10 @@ export class Completion implements ICompletionProvider {
     context: ICompletionContext
   ): Promise<CompletionHandler.ICompletionItem[]> {
     const kernel = context.session?.kernel;
-    if (!kernel || kernel.status === 'busy') {
-      return []; // it would answer when the cell that runs is done
+    if (!kernel) {
+      return [];
     }
+    // A kernel that runs a cell answers too late: the completer waits for a second.
     const reply = await kernel.requestComplete({ code: typed, cursor_pos: typed.length });
     const matches = reply.content.status === 'ok' ? reply.content.matches : [];
     return matches.filter(label => /^\w+$/.test(label)).map(label => ({ label, type: 'instance' }));

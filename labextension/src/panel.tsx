@@ -36,6 +36,11 @@ export class TurnsPanel extends ReactWidget {
     );
   }
 
+  protected override onActivateRequest(message: Message): void {
+    super.onActivateRequest(message);
+    this.node.focus();
+  }
+
   protected override onAfterShow(message: Message): void {
     super.onAfterShow(message);
     this._model.isActive = true;
@@ -184,7 +189,10 @@ function Row(props: { model: PanelModel; turn: ITurn; depth: number }): React.JS
           <button
             type="button"
             title={`From ${name} down, in order`}
-            onClick={() => void model.runFrom(turn)}
+            onClick={event => {
+              keepFocus(event.currentTarget);
+              void model.runFrom(turn);
+            }}
           >
             Run {count(stale, 'stale cell')}
           </button>
@@ -203,8 +211,7 @@ function Row(props: { model: PanelModel; turn: ITurn; depth: number }): React.JS
           aria-label={`Forget ${name}`}
           title="Drop its reply and its state for good"
           onClick={event => {
-            // The row goes, and the focus would go with it.
-            event.currentTarget.closest<HTMLElement>('.llm-Panel')?.focus();
+            keepFocus(event.currentTarget);
             void model.forget(turn, name);
           }}
         >
@@ -237,7 +244,10 @@ function Versions(props: { model: PanelModel; turn: ITurn; list: IVersion[] }): 
             type="button"
             disabled={version.turn === turn.turn}
             title={version.source}
-            onClick={() => void model.restore(turn.cell!, version)}
+            onClick={event => {
+              keepFocus(event.currentTarget);
+              void model.restore(turn.cell!, version);
+            }}
           >
             {version.source.replace(/^\s*%%llm[^\n]*\n/, '').slice(0, 80) || version.source}
             <span className="llm-Turn-reply">{replyOf(version)}</span>
@@ -246,6 +256,11 @@ function Versions(props: { model: PanelModel; turn: ITurn; list: IVersion[] }): 
       ))}
     </ol>
   );
+}
+
+/** A button that goes, or whose row may, would take the focus out of the panel with it. */
+function keepFocus(button: HTMLElement): void {
+  button.closest<HTMLElement>('.llm-Panel')?.focus();
 }
 
 /** How a version's reply begins: the same question may have got several. */

@@ -155,6 +155,8 @@ export class PanelModel extends VDomModel {
       model.sharedModel.setSource(String(found.source));
       const output = { output_type: 'display_data', ...(found.output as JSONObject) };
       model.sharedModel.setOutputs([output as unknown as IOutput]);
+      // JupyterLab marks cells that read otherwise than they ran.
+      (model as { isDirty: boolean }).isDirty = false;
     }
     this.versions = null;
     this.stateChanged.emit();

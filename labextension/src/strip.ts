@@ -6,7 +6,10 @@ import { describe } from './describe';
 import { references, withoutReference } from './source';
 import { IAttachment, ICellFacts, ICellState, Kind } from './tokens';
 
-/** States of a run that is not over. Only its end is spoken: typing changes the state of many cells. */
+/**
+ * States of a run that is not over. Only its end is spoken: typing changes the state of many cells.
+ * A quick run has no such state in any frame, but another reply.
+ */
 const PASSING: ReadonlySet<Kind | undefined> = new Set(['waiting', 'running'] as const);
 
 /**
@@ -43,6 +46,7 @@ export class Strip extends Widget {
   refresh(showBadge: boolean): void {
     const state = this._conversation.states.get(this.cell.model.id);
     this._badge.hidden = !showBadge || state === undefined;
+    this._details.hidden = this._badge.hidden || !this._isOpen;
     if (state !== undefined && showBadge) {
       this._drawBadge(state);
     }
@@ -62,17 +66,19 @@ export class Strip extends Widget {
     this._badge.title = sentences;
     this._badge.setAttribute('aria-label', `${word}. ${sentences || figures}`);
     this._details.textContent = sentences;
-    const kind = this._kind;
-    this._kind = state.kind;
-    if (kind !== state.kind) {
-      const ended = PASSING.has(kind) && !PASSING.has(state.kind);
+    const before = this._drawnState;
+    this._drawnState = state;
+    if (before?.kind !== state.kind || before.usage !== state.usage) {
+      const another = before !== undefined && before.usage !== state.usage;
+      const ended = !PASSING.has(state.kind) && (PASSING.has(before?.kind) || another);
       this._spoken.textContent = ended ? `Cell ${word}.` : '';
     }
   }
 
   private _toggle(): void {
-    this._details.hidden = !this._details.hidden;
-    this._badge.setAttribute('aria-expanded', String(!this._details.hidden));
+    this._isOpen = !this._isOpen;
+    this._details.hidden = !this._isOpen;
+    this._badge.setAttribute('aria-expanded', String(this._isOpen));
   }
 
   private _drawImages(): void {
@@ -134,8 +140,9 @@ export class Strip extends Widget {
   private _spoken: HTMLElement;
   private _facts: ICellFacts | undefined;
   private _drawn: { name: string; image: IAttachment }[] = [];
+  private _isOpen = false;
   private _seen = '';
-  private _kind: Kind | undefined;
+  private _drawnState: ICellState | undefined;
 }
 
 function element<K extends keyof HTMLElementTagNameMap>(

@@ -151,6 +151,40 @@ class Lab:
         self.focus(index)
         self.page.keyboard.insert_text(text)
 
+    def chord(self, *keys: str) -> None:
+        """Press keys one right after the other; JupyterLab waits a second for the next."""
+        self.page.evaluate(CHORD, keys)
+
+    def complete(self, index: int, typed: str, chosen: str, expected: str) -> None:
+        """Write into a cell, complete what is typed, and wait for the text that gives."""
+        self.write(index, typed)
+        self.focus(index)
+        self.page.keyboard.press("Tab")
+        done = f"cells[{index}].sharedModel.getSource() === {json.dumps(expected)}"
+        # Where there is one thing to choose JupyterLab takes it at once.
+        shown = ".jp-Completer:not(.lm-mod-hidden) .jp-Completer-item.jp-mod-active"
+        item = f"document.querySelector('{shown}')"
+        self.wait(f"{done} || {item}?.innerText.includes({json.dumps(chosen)})")
+        if self.source(index) != expected:
+            self.page.keyboard.press("Enter")
+        self.wait(done)
+
+    def focused(self) -> str:
+        """What has the focus: the label of a button, else the class of a node."""
+        script = "return document.activeElement.ariaLabel ?? document.activeElement.className;"
+        return str(self.js(script))
+
+    def set(self, **settings: Any) -> None:
+        """Change settings of the extension, as the settings editor does."""
+        self.js(
+            """const { service } =
+              app.pluginRegistry._plugins.get('@jupyterlab/apputils-extension:settings');
+            for (const [key, value] of Object.entries(argument)) {
+              await service.set('llmagic:plugin', key, value);
+            }""",
+            settings,
+        )
+
     def source(self, index: int) -> str:
         return str(self.js("return cells[argument].sharedModel.getSource();", index))
 
@@ -249,6 +283,15 @@ const app = window.jupyterapp;
 const panel = app && [...app.shell.widgets('main')].find(w => w.content?.widgets && w.context);
 const cells = panel?.content?.model ? [...panel.content.model.cells] : [];
 """
+
+CHORD = """keys => {
+  for (const key of keys) {
+    document.activeElement.dispatchEvent(new KeyboardEvent('keydown', {
+      key, code: `Key${key.toUpperCase()}`, keyCode: key.toUpperCase().charCodeAt(0),
+      bubbles: true, cancelable: true
+    }));
+  }
+}"""
 
 PASTE = """(node, [name, data, mime]) => {
   const transfer = new DataTransfer();

@@ -16,7 +16,7 @@ def test_turns_versions_and_stale_cells(lab: Open, toy_llama: Toy) -> None:
     panel = page.page.get_by_role("region", name="Turns of this conversation")
     panel.get_by_text("llmagic toy llama").wait_for()
     turns = panel.locator(".llm-Turn")
-    assert turns.count() == 2
+    page.wait("document.querySelectorAll('.llm-Turn').length === 2")
     assert panel.get_by_text("Memory", exact=True).count() == 1
 
     panel.locator(".llm-Turn-go").first.click()
@@ -29,7 +29,8 @@ def test_turns_versions_and_stale_cells(lab: Open, toy_llama: Toy) -> None:
     panel.locator(".llm-Turn:not([data-current='true'])").first.wait_for()
     page.shot("panel")
 
-    row = panel.locator(".llm-Turn[data-current='true']").first
+    row = panel.locator(".llm-Turn[data-current='true']", has_text="1 one")
+    row.get_by_text("1 one, in other words").wait_for()
     row.get_by_role("button", name="Versions").click()
     versions = panel.locator(".llm-Versions button")
     versions.first.wait_for()
@@ -38,6 +39,9 @@ def test_turns_versions_and_stale_cells(lab: Open, toy_llama: Toy) -> None:
     page.wait("cells[1].sharedModel.getSource().endsWith('one')")
     page.expect(None, "fresh", "outdated")
     assert page.usage(1)["turn"] == first["turn"]
+    assert not page.js("return cells[1].isDirty;"), "it reads as what it shows was given"
+    assert page.focused() == "Turns of this conversation", "the button is gone, the focus is not"
+    row.get_by_text("1 one", exact=True).wait_for()
 
     # Pin what is shown, forget a branch.
     row.get_by_role("button", name="Pin").click()
@@ -52,7 +56,7 @@ def test_turns_versions_and_stale_cells(lab: Open, toy_llama: Toy) -> None:
     # While a cell runs the panel says so, and asks again when it is done.
     page.write(0, SLOW)
     page.run(0)
-    page.write(2, "%%llm --max-tokens 100\nTell me more.")
+    page.write(2, "%%llm --max-tokens 1000\nTell me more.")
     page.start(2)
     panel.get_by_text("per second").wait_for()
     row.get_by_role("button", name="Versions").click()
