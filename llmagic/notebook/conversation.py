@@ -179,15 +179,30 @@ class Conversation:
         return self.entries[start]
 
     def remove(self, entries: Iterable[Entry]) -> None:
-        """Forget turns: they are neither in the conversation nor among the versions any more."""
-        ids = {entry.turn.id for entry in entries}
-        kept = [entry for entry in self.entries if entry.turn.id not in ids]
-        self._gone = [entry for entry in self._gone if entry.turn.id not in ids]
-        self.versions.remove(ids)
-        if self.latest is not None and self.latest.id in ids:
-            self.latest = None
+        """Forget turns: they are neither in the conversation nor among the versions any more.
+
+        Other cells may have turns of the same content; those stay.
+        """
+        given = {entry.place: entry for entry in entries}
+        kept = [entry for entry in self.entries if entry.place not in given]
+        self._gone = [entry for entry in self._gone if entry.place not in given]
+        cells = {(entry.request.cell, entry.turn.id) for entry in (*kept, *self._gone)}
+        self.versions.remove(
+            entry for entry in given.values() if (entry.request.cell, entry.turn.id) not in cells
+        )
         self._order.cut(0)
         self._append(kept)
+        if self.latest is not None and not self.has(self.latest.id):
+            self.latest = None
+
+    def has(self, turn: str) -> bool:
+        """Whether a turn of this id stands anywhere, or did."""
+        return any(entry.turn.id == turn for entry in (*self.known(), *self.versions))
+
+    def all_of(self, turn: str) -> list[Entry]:
+        """Every place at which a turn of this id stands or stood."""
+        every = (*self.known(), *self.versions)
+        return [*{each.place: each for each in every if each.turn.id == turn}.values()]
 
     def _append(self, entries: Iterable[Entry]) -> None:
         """Put turns after the last one."""

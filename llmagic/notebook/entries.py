@@ -57,3 +57,10 @@ class Entry:
         """Whether another turn stands above it than when it ran."""
         turn, parent = self.turn, self.turn.parent
         return turn.after is not None and turn.after != (parent.id if parent is not None else "")
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """Tells it from other turns of the same content, wherever it stands now."""
+        request = self.request
+        execution = request.execution if request.cell is None else None
+        return request.cell, execution, self.turn.id, self.scope

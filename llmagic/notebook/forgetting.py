@@ -11,7 +11,8 @@ from llmagic.notebook.runtime import Runtime
 def forget(runtime: Runtime, entries: Iterable[Entry]) -> int:
     """Drop turns from the conversation and its versions, from memory and from disk.
 
-    Those below stay, and are stale now: they stand on something else.
+    Those below stay, and are stale now: they stand on something else. What is stored of a turn
+    goes when no other cell has a turn of the same content.
 
     Returns
     -------
@@ -22,10 +23,11 @@ def forget(runtime: Runtime, entries: Iterable[Entry]) -> int:
     ordered = sorted(entries, key=lambda entry: -len(entry.turn.path()))
     session = runtime.loaded.session
     free = 0
-    for entry in ordered:
-        pin(runtime, entry, False)
-        free += session.forget(entry.turn) if session is not None else 0
     runtime.conversation.remove(ordered)
+    for entry in ordered:
+        if not runtime.conversation.has(entry.turn.id):
+            pin(runtime, entry, False)
+            free += session.forget(entry.turn) if session is not None else 0
     return free
 
 

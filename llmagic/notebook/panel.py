@@ -144,7 +144,8 @@ class Panel:
         return self._known
 
     def _forget(self, request: Mapping[str, Any]) -> Answer:
-        forget(self._runtime, [self._entry(request)])
+        turn = self._entry(request).turn.id
+        forget(self._runtime, self._runtime.conversation.all_of(turn))
         return {"type": "done"}
 
     def _pin(self, request: Mapping[str, Any]) -> Answer:

@@ -23,8 +23,9 @@ class Branch:
         As it stood when it was given.
     parent : str or None
         Id of the turn it was drawn after, if that is in the tree.
-    number : int or None
-        Its number in `%llm history`; None for one that no cell shows any more.
+    numbers : tuple of int
+        Its numbers in `%llm history`: several where cells show the same content, none for one that
+        no cell shows any more.
     stale : str
         "edited", "above" or "".
     kept : dict
@@ -34,10 +35,15 @@ class Branch:
 
     entry: Entry
     parent: str | None
-    number: int | None
+    numbers: tuple[int, ...]
     stale: str
     kept: Mapping[str, int]
     pinned: bool
+
+    @property
+    def number(self) -> int | None:
+        """The last of its numbers."""
+        return self.numbers[-1] if self.numbers else None
 
     @property
     def tiers(self) -> list[str]:
@@ -62,20 +68,22 @@ def tree(
     for entry in [*conversation.versions, *conversation.entries]:
         entries.setdefault(entry.turn.id, entry)
     # Content decides: a turn that two cells show is one turn.
-    shown = {entry.turn.id: index for index, entry in enumerate(conversation.entries)}
+    shown: dict[str, list[int]] = {}
+    for number, entry in enumerate(conversation.entries, 1):
+        shown.setdefault(entry.turn.id, []).append(number)
     reasons = conversation.stale(sources)
     found = []
     for turn, entry in entries.items():
         after = entry.turn.after
         if after is None and entry.turn.parent is not None:
             after = entry.turn.parent.id
-        number = shown.get(turn)
+        numbers = tuple(shown.get(turn, ()))
         found.append(
             Branch(
                 entry,
                 after if after in entries and after != turn else None,
-                None if number is None else number + 1,
-                "" if number is None else reasons[number],
+                numbers,
+                reasons[numbers[-1] - 1] if numbers else "",
                 {} if session is None else session.held(entry.turn),
                 turn in conversation.pinned,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from llmagic.notebook.entries import Entry
 
@@ -48,11 +48,10 @@ class Versions:
         """The turns of a cell by id, the newest last."""
         return self._of.get(cell, {})
 
-    def remove(self, turns: Collection[str]) -> None:
-        """Drop turns by their ids."""
-        for versions in self._of.values():
-            for turn in turns:
-                versions.pop(turn, None)
+    def remove(self, entries: Iterable[Entry]) -> None:
+        """Drop turns of cells; other cells keep turns of the same content."""
+        for entry in entries:
+            self._of.get(entry.request.cell, {}).pop(entry.turn.id, None)
 
     def change(self, how: Callable[[Entry], Entry]) -> None:
         """Replace every entry."""

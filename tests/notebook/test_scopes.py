@@ -194,6 +194,51 @@ def test_forgotten_turns_are_gone(loaded: Cells, store: Path) -> None:
             loaded.run(line)
 
 
+def test_turns_of_the_same_content_are_forgotten_one_by_one(loaded: Cells) -> None:
+    loaded.run("%config LLMagic.replay = True")
+    turns = [
+        loaded.ask("name")["turn"],
+        loaded.ask("what?", "--side")["turn"],
+        loaded.ask("what?")["turn"],
+        loaded.ask("name", "--thread a")["turn"],
+        loaded.ask("more")["turn"],
+        loaded.ask("name", "--fresh")["turn"],
+    ]
+    assert turns[0] == turns[3] == turns[5]
+    assert turns[1] == turns[2]
+    rows = loaded.text("%llm tree").splitlines()
+    assert [row.split(". ")[0] for row in rows] == ["● 1, 4, 6", "● 2, 3", "● 5"]
+
+    def left() -> list[tuple[str, str]]:
+        return [
+            (entry.turn.id, "side" if entry.scope.side else entry.scope.thread)
+            for entry in conversation(loaded).entries
+        ]
+
+    before = left()
+    assert "1 turn is forgotten" in loaded.text("%llm forget 2")
+    assert left() == [before[0], *before[2:]]
+    assert "changed" not in loaded.text("%llm history")
+    assert "1 turn is forgotten" in loaded.text("%llm forget --thread a")
+    assert left() == [before[0], before[2], before[4], before[5]]
+    assert "1 turn is forgotten" in loaded.text("%llm forget 4")
+    assert "changed" not in loaded.text("%llm history")
+    again = loaded.ask("name", "--fresh")
+    assert again["generated"]["stop"] == "replayed", "another cell still has it"
+    # By its id it goes everywhere.
+    assert "2 turns are forgotten" in loaded.text(f"%llm forget {turns[0][:8]}")
+    assert [turn for turn, _ in left()] == [turns[2], turns[4]]
+
+
+def test_a_line_without_a_turn_begins_another_tree(loaded: Cells) -> None:
+    for number in range(2):
+        loaded.ask(f"alone {number}", "--fresh")
+    loaded.ask("first")
+    loaded.ask("second")
+    rows = loaded.text("%llm tree").splitlines()
+    assert [row[:4] for row in rows] == ["● 1.", "", "● 2.", "", "● 3.", "● 4."]
+
+
 def test_export(cells: Cells, qwen35: Toy, tmp_path: Path) -> None:
     cells.run(f"%llm load {qwen35.model} --projector {qwen35.projector}")
     with pytest.raises(UsageError, match="no turns"):

@@ -42,7 +42,7 @@ class Line:
         notes += ["earlier version"] if branch.number is None else []
         notes += [STALE[branch.stale]] if branch.stale else []
         notes += ["pinned"] if branch.pinned else []
-        number = "" if branch.number is None else f"{branch.number}. "
+        number = f"{', '.join(map(str, branch.numbers))}. " if branch.numbers else ""
         asked = short(question(branch.entry.turn), 40)
         return f"{number}{asked}  {branch.entry.turn.id[:SHORT]}  [{'; '.join(notes)}]"
 
@@ -74,9 +74,14 @@ def arranged(branches: Sequence[Branch]) -> Iterator[Line]:
 
 
 def as_text(lines: Sequence[Line]) -> str:
-    """The tree in lines of text: ● a turn that a cell shows, ○ an earlier one."""
-    rows = []
+    """The tree in lines of text: ● a turn that a cell shows, ○ an earlier one.
+
+    A turn stands on the one above it in its column; an empty line begins what stands on none.
+    """
+    rows: list[str] = []
     for line in lines:
+        if line.parent is None and rows:
+            rows.append("")
         aside = line.parent is not None and line.column > line.parent[1]
         bars = "│ " * (line.column - 1) + ("├─" if aside else "│ ") if line.column else ""
         mark = "○" if line.branch.number is None else "●"

@@ -28,11 +28,9 @@ def which(conversation: Conversation, text: str, *, versions: bool = False) -> E
         There is no such turn, or more than one.
     """
     entries = conversation.entries
-    if text.isdecimal() and 0 < int(text) <= len(entries):
-        return entries[int(text) - 1]
-    named = [entry for entry in entries if entry.request.cell == f"--as {text}"]
-    if named:
-        return named[-1]
+    one = _numbered(conversation, text)
+    if one is not None:
+        return one
     found: dict[str, Entry] = {}
     if len(text) >= 4:
         every = (
@@ -49,3 +47,23 @@ def which(conversation: Conversation, text: str, *, versions: bool = False) -> E
             "shows, or the name that --as gave"
         )
     return next(iter(found.values()))
+
+
+def every(conversation: Conversation, text: str) -> list[Entry]:
+    """The turn of a number or a name; with an id, that turn wherever it stands.
+
+    Raises
+    ------
+    UsageError
+        As for `which`.
+    """
+    one = _numbered(conversation, text)
+    return [one] if one is not None else conversation.all_of(which(conversation, text).turn.id)
+
+
+def _numbered(conversation: Conversation, text: str) -> Entry | None:
+    entries = conversation.entries
+    if text.isdecimal() and 0 < int(text) <= len(entries):
+        return entries[int(text) - 1]
+    named = [entry for entry in entries if entry.request.cell == f"--as {text}"]
+    return named[-1] if named else None
