@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmagic.notebook.conversation import Conversation
@@ -15,25 +15,8 @@ from llmagic.session import Turn
 from llmagic.settings import Sampling
 
 SCOPES = (Scope(), Scope(), Scope(), Scope(side=True), Scope(fresh=True), Scope("other"))
-STEPS = st.tuples(
-    st.sampled_from(
-        (
-            "run",
-            "run",
-            "run",
-            "again",
-            "edit",
-            "insert",
-            "delete",
-            "move",
-            "back",
-            "restore",
-            "saved",
-        )
-    ),
-    st.integers(0, 20),
-    st.integers(0, 20),
-)
+KINDS = ("run",) * 4 + ("again", "edit", "insert", "delete", "move", "back", "restore", "saved")
+STEPS = st.tuples(st.sampled_from(KINDS), st.integers(0, 20), st.integers(0, 20))
 
 
 class Notebook:
@@ -129,7 +112,8 @@ def _moved(entry: Entry) -> bool:
     return turn.after not in (None, turn.parent.id if turn.parent is not None else "")
 
 
-@given(st.lists(STEPS, max_size=40))
+@settings(max_examples=200)
+@given(st.lists(STEPS, min_size=30, max_size=60))
 def test_the_order_is_that_of_the_notebook(steps: list[tuple[str, int, int]]) -> None:
     notebook = Notebook()
     for step in steps:
