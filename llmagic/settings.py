@@ -201,5 +201,5 @@ _RANGES = {
     "repeat_penalty": (0.01, 100),
     "repeat_last_n": (0, 1 << 20),
     "seed": (0, 2**31 - 1),
-    "max_tokens": (1, 2**31 - 1),
+    "max_tokens": (0, 2**31 - 1),
 }

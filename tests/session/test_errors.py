@@ -89,7 +89,7 @@ WRONG: dict[str, tuple[Ask, type[LLMagicError], str]] = {
         UsageError,
         "temprature. Did you mean temperature?",
     ),
-    "no token": (lambda s: s.ask("Hi", max_tokens=0), UsageError, "from 1 to"),
+    "less than no token": (lambda s: s.ask("Hi", max_tokens=-1), UsageError, "from 0 to"),
     "text for a number": (lambda s: s.ask("Hi", temperature="hot"), UsageError, "'hot'"),
     "not a number": (lambda s: s.ask("Hi", top_p=float("nan")), UsageError, "nan"),
     "out of range": (lambda s: s.ask("Hi", top_p=1.5), UsageError, "1.5"),
