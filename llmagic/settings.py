@@ -92,7 +92,7 @@ class Sampling:
     seed : int or None
         None derives it from the digest of the sequence, so an unchanged cell draws the same reply.
     max_tokens : int
-        Most tokens in a reply; the context's room is a second limit.
+        Most tokens in a reply; the context's room is a second limit. 0 evaluates the prompt alone.
     stop : tuple of str
         Texts that end the reply; they are not part of it. A str is one text.
     schema : str or None
