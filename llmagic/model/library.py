@@ -21,8 +21,9 @@ def _short_waits() -> Iterator[None]:
     They wait after every node of the graph, hundreds of times a token. GNU OpenMP lets them look
     300,000 times before they sleep: when something else needs a core, each wait costs a whole time
     slice, and a token seconds (benchmarks/busy.py). A thousand looks cost a small model up to a
-    fifth of its speed where nothing else runs (docs/performance.md). GNU OpenMP reads the variable once, when it is loaded, so what a notebook
-    starts afterwards does not inherit it. Whoever has set either variable has decided.
+    fifth of its speed where nothing else runs (docs/performance.md). GNU OpenMP reads the variable
+    once, when it is loaded, so what a notebook starts afterwards does not inherit it. Whoever has
+    set either variable has decided.
     """
     if {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
         yield
