@@ -18,6 +18,7 @@ from llmagic.recent import Recent
 from llmagic.sequence import Sequence
 from llmagic.settings import Sampling
 from llmagic.turns import Question, Round, Turn, asked
+from llmagic.vector import Vector
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message.role + '\\n' + message.content "
@@ -50,7 +51,7 @@ class Chat:
             now=datetime.now(),
         )
         self._recent = Recent[Tokenised]()
-        self._histories = deque[tuple[Turn, tuple[Message, ...]]](maxlen=4)
+        self._histories = deque[tuple[Turn, str | None, Vector[Message]]](maxlen=4)
 
     @property
     def can_switch_thinking(self) -> bool:
@@ -90,9 +91,8 @@ class Chat:
         variables: Mapping[str, object] = MappingProxyType({}),
     ) -> Sequence:
         """The same from its pieces; `variables` are for the template."""
-        messages = [Message("system", (TextPart(system),))] if system else []
-        messages += self._history(parent)
-        messages += (message.joined for message in asked(parts, rounds))
+        asking = (message.joined for message in asked(parts, rounds))
+        messages = self._history(system, parent).plus(asking)
         engine = self._engine
         pieces = self._template.render(messages, variables=variables, joined=True)
         return sequence(
@@ -103,23 +103,30 @@ class Chat:
             recent=self._recent,
         )
 
-    def _history(self, parent: Turn | None) -> tuple[Message, ...]:
-        """The messages of a turn and those above it, joined; going on from a known one."""
+    def _history(self, system: str | None, parent: Turn | None) -> Vector[Message]:
+        """The messages up to a turn, joined; going on from those that are known."""
         new: list[Turn] = []
-        history: tuple[Message, ...] = ()
+        history: Vector[Message] | None = None
         turn = parent
-        while turn is not None:
-            found = next((known for each, known in self._histories if each is turn), None)
-            if found is not None:
-                history = found
-                break
-            new.append(turn)
-            turn = turn.parent
-        if parent is None or not new:
-            return history
-        behind = (message.joined for turn in reversed(new) for message in turn.messages)
-        history = (*history, *behind)
-        self._histories.append((parent, history))
+        while turn is not None and history is None:
+            history = next(
+                (
+                    known
+                    for each, its_system, known in self._histories
+                    if each is turn and its_system == system
+                ),
+                None,
+            )
+            if history is None:
+                new.append(turn)
+                turn = turn.parent
+        if history is None:
+            history = Vector([Message("system", (TextPart(system),))] if system else [])
+        if parent is not None and new:
+            history = history.plus(
+                message.joined for turn in reversed(new) for message in turn.messages
+            )
+            self._histories.append((parent, system, history))
         return history
 
     def switched(self, sampling: Sampling) -> Sampling:

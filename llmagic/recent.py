@@ -12,15 +12,19 @@ from itertools import compress, count, islice
 from operator import is_not
 from typing import Any, Generic, TypeVar
 
+from llmagic.vector import Vector
+
 Result = TypeVar("Result")
 
 
 def shared(left: Sequence[Any], right: Sequence[Any]) -> int:
-    """Number of items that two tuples, lists or strings have in common from the start on.
+    """Number of items that two tuples, lists, strings or vectors have in common from the start on.
 
     Items that are the very same object are passed over in C, so the cost of a long tuple is that
     of looking at its pointers.
     """
+    if isinstance(left, Vector) and isinstance(right, Vector):
+        return left.shared(right)
     most = min(len(left), len(right))
     if not isinstance(left, str):
         others = compress(count(), map(is_not, islice(left, most), right))
@@ -38,7 +42,7 @@ def shared(left: Sequence[Any], right: Sequence[Any]) -> int:
 
 
 class Recent(Generic[Result]):
-    """The last results, each with the tuple of items it was made from.
+    """The last results, each with the items it was made from and a key for all else.
 
     Parameters
     ----------
@@ -48,20 +52,24 @@ class Recent(Generic[Result]):
     """
 
     def __init__(self, most: int = 4) -> None:
-        self._kept: deque[tuple[tuple[Any, ...], Result]] = deque(maxlen=most)
+        self._kept: deque[tuple[object, Vector[Any], Result]] = deque(maxlen=most)
 
-    def nearest(self, items: tuple[Any, ...]) -> tuple[int, Result | None]:
+    def nearest(self, items: Vector[Any], key: object = None) -> tuple[int, Result | None]:
         """The result that shares most items with these, and how many; 0 and None without one."""
         best, found = 0, None
-        for known, result in self._kept:
-            n = shared(known, items)
+        for other, known, result in self._kept:
+            n = known.shared(items) if other == key else 0
             if n > best:
                 best, found = n, result
         return best, found
 
-    def keep(self, items: tuple[Any, ...], result: Result) -> None:
+    def keep(self, items: Vector[Any], result: Result, key: object = None) -> None:
         """Remember a result; one that it continues is not needed any more."""
-        others = [each for each in self._kept if items[: len(each[0])] != each[0]]
+        others = [
+            (other, known, each)
+            for other, known, each in self._kept
+            if other != key or known.shared(items) < len(known)
+        ]
         self._kept.clear()
         self._kept.extend(others)
-        self._kept.append((items, result))
+        self._kept.append((key, items, result))

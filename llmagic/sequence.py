@@ -20,7 +20,7 @@ from functools import cached_property
 
 import numpy as np
 
-from llmagic.recent import shared
+from llmagic.vector import Vector
 
 CHUNK = 128
 """Tokens evaluated at once after a boundary. Part of the fingerprint: it moves the logits."""
@@ -189,16 +189,21 @@ def until(steps: Iterable[Step], stop: int) -> list[Step]:
     return kept
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Sequence:
     """Spans in order. Immutable; two sequences with equal content have equal digests.
 
     `seed` is the fingerprint of the model and its settings: it is part of every step's key.
     """
 
-    spans: tuple[Span, ...]
+    spans: Vector[Span]
     chunk: int = CHUNK
     seed: bytes = b""
+
+    def __init__(self, spans: Iterable[Span], chunk: int = CHUNK, seed: bytes = b"") -> None:
+        object.__setattr__(self, "spans", Vector(spans))
+        object.__setattr__(self, "chunk", chunk)
+        object.__setattr__(self, "seed", seed)
 
     @cached_property
     def root(self) -> bytes:
@@ -224,7 +229,7 @@ class Sequence:
         return self.steps[-1].content if self.steps else ContentHash().digest()
 
     @property
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> Vector[Step]:
         """How the sequence is evaluated from nothing."""
         return self._walk.steps
 
@@ -235,7 +240,7 @@ class Sequence:
     def like(self, other: Sequence) -> Sequence:
         """The sequence itself; what it begins with like another one is not hashed again."""
         if (self.chunk, self.seed) == (other.chunk, other.seed):
-            n = shared(self.spans, other.spans)
+            n = self.spans.shared(other.spans)
             walk = _walked(self.spans, self.chunk, self.root, other._walk, n)
             # As the property would have found it.
             self.__dict__["_walk"] = walk
@@ -261,7 +266,7 @@ class Sequence:
                 span = replace(span, reply=False)
             spans.append(span)
             at += span.n_tokens
-        return Sequence(tuple(spans), self.chunk, self.seed).like(self)
+        return Sequence(spans, self.chunk, self.seed).like(self)
 
     def reply_step(self, tokens: Iterable[int], key: bytes | None = None) -> Step | None:
         """The step of a reply generated after this sequence; None if empty.
@@ -308,7 +313,7 @@ class Sequence:
 
     def extended(self, spans: Iterable[Span]) -> Sequence:
         """The same with more spans after it."""
-        return Sequence((*self.spans, *spans), self.chunk, self.seed).like(self)
+        return Sequence(self.spans.plus(spans), self.chunk, self.seed).like(self)
 
 
 @dataclass(frozen=True)
@@ -319,24 +324,27 @@ class _Walk:
     each span the number of steps at its end, -1 where text after it belongs to the same step.
     """
 
-    steps: tuple[Step, ...] = ()
-    hashes: tuple[ContentHash, ...] = ()
-    ends: tuple[int, ...] = ()
+    steps: Vector[Step] = field(default_factory=Vector)
+    hashes: Vector[ContentHash] = field(default_factory=Vector)
+    ends: Vector[int] = field(default_factory=Vector)
 
 
-def _walked(spans: tuple[Span, ...], chunk: int, root: bytes, known: _Walk, n: int) -> _Walk:
+def _walked(spans: Vector[Span], chunk: int, root: bytes, known: _Walk, n: int) -> _Walk:
     """Walk over spans, the first `n` of which were walked with the same chunk and root."""
     while n and known.ends[n - 1] < 0:
         n -= 1
     done = known.ends[n - 1] if n else 0
-    steps, hashes = list(known.steps[:done]), list(known.hashes[:done])
-    ends = list(known.ends[:n])
+    before = known.steps[done - 1] if done else None
+    hashed = known.hashes[done - 1] if done else ContentHash()
+    steps: list[Step] = []
+    hashes: list[ContentHash] = []
+    ends: list[int] = []
     pending: list[int] = []
 
     def add(piece: Span) -> None:
-        last = steps[-1] if steps else None
+        last = steps[-1] if steps else before
         key = _key(last.key if last else root, piece)
-        content = hashes[-1].copy() if hashes else ContentHash()
+        content = (hashes[-1] if hashes else hashed).copy()
         content.update(piece)
         start, position, images = (
             (last.stop, last.next_position, last.images) if last else (0, 0, 0)
@@ -373,9 +381,13 @@ def _walked(spans: tuple[Span, ...], chunk: int, root: bytes, known: _Walk, n: i
             flush(None)
             if span.n_tokens:
                 add(span)
-        ends.append(-1 if pending else len(steps))
+        ends.append(-1 if pending else done + len(steps))
     flush(None)
-    return _Walk(tuple(steps), tuple(hashes), tuple(ends))
+    return _Walk(
+        known.steps.first(done).plus(steps),
+        known.hashes.first(done).plus(hashes),
+        known.ends.first(n).plus(ends),
+    )
 
 
 def common_prefix(left: Sequence, right: Sequence) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -201,7 +201,7 @@ def _line(points: list[tuple[int, int]]) -> tuple[float, float]:
     return slope, y - slope * x
 
 
-def _spans_until(spans: tuple[Span, ...], stop: int) -> int:
+def _spans_until(spans: Collection[Span], stop: int) -> int:
     """How many spans make up the first `stop` tokens."""
     n_tokens = 0
     for index, span in enumerate(spans):

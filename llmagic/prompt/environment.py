@@ -7,8 +7,9 @@ immutable sandbox, and whatever it raises becomes a `TemplateError`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import accumulate, islice
 
 import jinja2
 from jinja2 import meta, nodes
@@ -18,6 +19,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llmagic.errors import TemplateError
 from llmagic.recent import Recent
+from llmagic.vector import Vector
 
 END = "\U000ffffe"
 """No character: stands after each message while they are rendered one by one (`_Divided`)."""
@@ -116,7 +118,11 @@ class Program:
         """
         try:
             text = None if self._divided is None else self._divided.run(context)
-            return self._template.render(context) if text is None else text
+            if text is not None:
+                return text
+            # Templates index and slice messages.
+            lists = {n: [*v] if isinstance(v, Vector) else v for n, v in context.items()}
+            return self._template.render(lists)
         except Exception as error:
             what = str(error).rstrip(".") or type(error).__name__
             raise TemplateError(
@@ -138,23 +144,27 @@ class _Divided:
         self, before: jinja2.Template, message: jinja2.Template, after: jinja2.Template
     ) -> None:
         self._before, self._message, self._after = before, message, after
-        self._recent = Recent[tuple[str, ...]]()
+        # The text of all messages, and where each ends in it.
+        self._recent = Recent[tuple[str, Vector[int]]]()
 
     def run(self, context: Mapping[str, object]) -> str | None:
         """Render with these variables; None where the messages cannot be told apart."""
         rest = dict(context)
         messages = rest.pop("messages")
-        assert isinstance(messages, list)
-        items = (repr(rest), *messages)
-        n, known = self._recent.nearest(items)
-        n = max(n - 1, 0)
-        new = messages[n:]
+        assert isinstance(messages, Sequence)
+        items: Vector[Mapping[str, object]] = Vector(messages)
+        key = repr(rest)
+        n, known = self._recent.nearest(items, key)
+        new = items[n:]
         *texts, end = self._message.render({**rest, "messages": new}).split(END)
         if end or len(texts) != len(new):
             return None
-        whole = (*(known[:n] if known is not None else ()), *texts)
-        self._recent.keep(items, whole)
-        return "".join((self._before.render(rest), *whole, self._after.render(rest)))
+        text, ends = known if known is not None else ("", Vector[int]())
+        start = ends[n - 1] if n else 0
+        text = "".join((text[:start], *texts))
+        ends = ends.first(n).plus(islice(accumulate(map(len, texts), initial=start), 1, None))
+        self._recent.keep(items, (text, ends), key)
+        return "".join((self._before.render(rest), text, self._after.render(rest)))
 
 
 def _divided(environment: jinja2.Environment, tree: nodes.Template) -> _Divided | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from llmagic.errors import TemplateError
 from llmagic.prompt.parts import Message, Part, ReplyPart, TextPart
 from llmagic.prompt.thought import Reasoned, reasoned, thought_field
 from llmagic.recent import shared
+from llmagic.vector import Vector
 
 # Supplementary Private Use Area A: no tokenizer, template or font in use gives them a meaning.
 _FIRST, _LAST = 0xF0000, 0xFFFFD
@@ -96,7 +97,7 @@ class Parsed:
     """
 
     text: str = ""
-    items: tuple[Item, ...] = ()
+    items: Vector[Item] = field(default_factory=Vector)
     kept: int = 0
     systems: tuple[int, ...] = ()
 
@@ -138,7 +139,7 @@ class Masked:
 
     Attributes
     ----------
-    messages : list of dict
+    messages : vector of dict
         With `role`, `content` (str) and, for some replies, the field for a thought.
     first_user : int or None
         Number of the first user's message.
@@ -161,34 +162,44 @@ class Masked:
         self._fold = fold
         self._source = source
         self._thought_field = thought_field(source)
-        self.messages: list[dict[str, object]] = []
-        self._slots: list[Slot] = []
+        self.messages = Vector[dict[str, object]]()
+        self._slots = Vector[Slot]()
+        # Those of the messages that are not known.
+        self._new: list[Slot] = []
         # For each message the number of slots before it.
-        self._starts: list[int] = []
+        self._starts = Vector[int]()
         self._systems: list[int] = []
         # By the numbers of their first character and of their answer.
         self._splits: dict[int, _Split] = {}
         self.first_user: int | None = None
         if known is not None and n:
-            self.messages += known.messages[:n]
-            self._starts += known._starts[:n]
+            self.messages = known.messages.first(n)
+            self._starts = known._starts.first(n)
             rest = known._starts[n] if n < len(known._starts) else len(known._slots)
-            self._slots += known._slots[:rest]
+            self._slots = known._slots.first(rest)
             self._systems += [index for index in known._systems if index < rest]
             self._splits = {
                 number: split for number, split in known._splits.items() if number < rest + SPARE
             }
             if known.first_user is not None and known.first_user < n:
                 self.first_user = known.first_user
-        for number in range(n, len(messages)):
-            self._starts.append(len(self._slots))
-            self.messages.append(self._message(number, messages[number]))
+        starts, masked = [], []
+        for number, message in enumerate(messages[n:], n):
+            starts.append(self._n_slots)
+            masked.append(self._message(number, message))
+        self.messages, self._starts = self.messages.plus(masked), self._starts.plus(starts)
+        self._slots = self._slots.plus(self._new)
+        self._new.clear()
+
+    @property
+    def _n_slots(self) -> int:
+        return len(self._slots) + len(self._new)
 
     def opening(self) -> tuple[list[dict[str, object]], str]:
         """The messages up to the first user's, and its last character; "" without such a one."""
         if self.first_user is None:
             return [], ""
-        messages = self.messages[: self.first_user + 1]
+        messages = [*self.messages[: self.first_user + 1]]
         return messages, str(messages[-1]["content"])[-1]
 
     def parse(self, text: str, known: Parsed = Parsed(), n: int = 0) -> Parsed:
@@ -207,7 +218,7 @@ class Masked:
             A part is missing, doubled, or not in its order (a system prompt may stand anywhere).
         """
         kept = _whole_messages(known.items, shared(text, known.text), n)
-        items = list(known.items[:kept])
+        items, new = known.items.first(kept), list[Item]()
         systems = [index for index in known.systems if index < kept]
         order = _Order(self._slots, items[-1:], [items[each].number - SPARE for each in systems])
         at = items[-1].stop if items else 0
@@ -229,12 +240,12 @@ class Masked:
             slot = self._slots[number - SPARE]
             order.add(number - SPARE)
             if slot.role == "system":
-                systems.append(len(items))
-            items.append(Item(text[at:start], slot, number, stop))
+                systems.append(len(items) + len(new))
+            new.append(Item(text[at:start], slot, number, stop))
             at = stop
         order.finish(self._starts, self._systems)
-        items.append(Item(text[at:], None, -1, len(text)))
-        return Parsed(text, tuple(items), kept, tuple(systems))
+        new.append(Item(text[at:], None, -1, len(text)))
+        return Parsed(text, items.plus(new), kept, tuple(systems))
 
     def _message(self, number: int, message: Message) -> dict[str, object]:
         masked: dict[str, object] = {"role": message.role}
@@ -262,29 +273,29 @@ class Masked:
         return masked | {"content": content}
 
     def _split(self, number: int, role: str, part: Part, split: Reasoned) -> tuple[str, str]:
-        before = len(self._slots) + SPARE
+        before = self._n_slots + SPARE
         thought = ""
         if split.thought:
             thought = self._take(Slot(number, role, TextPart(split.thought), required=False))
         # An empty answer has a character, too: an empty content is a call of a tool to some.
         answer = self._take(Slot(number, role, TextPart(split.answer)))
         self._take(Slot(number, role, part))
-        whole = len(self._slots) + SPARE - 1
+        whole = self._n_slots + SPARE - 1
         text = f"{split.opening}{thought}{split.closing}{answer}{split.ending}"
         found = _Split(text, text.index(thought or answer), tuple(range(before, whole)), whole)
         self._splits[before] = self._splits[whole - 1] = found
         return thought, answer
 
     def _take(self, slot: Slot) -> str:
-        if len(self._slots) + SPARE == len(self._alphabet):
+        if self._n_slots + SPARE == len(self._alphabet):
             raise TemplateError(
                 f"A conversation may have {len(self._alphabet) - SPARE} parts, this one has more. "
                 "Start another one."
             )
         if slot.role == "system":
-            self._systems.append(len(self._slots))
-        self._slots.append(slot)
-        return self._alphabet[len(self._slots) + SPARE - 1]
+            self._systems.append(self._n_slots)
+        self._new.append(slot)
+        return self._alphabet[self._n_slots + SPARE - 1]
 
 
 class _Order:

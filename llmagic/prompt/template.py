@@ -36,6 +36,7 @@ from llmagic.prompt.masking import (
 from llmagic.prompt.parts import Message, Part, ReplyPart, TextPart
 from llmagic.recent import Recent
 from llmagic.sequence import Boundary
+from llmagic.vector import Vector
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ Piece = Markup | Content | Mark
 class _Way:
     """One manner of passing the same messages."""
 
-    messages: tuple[Message, ...]
+    messages: Vector[Message]
     typed: bool
     variables: Mapping[str, object]
     fold: bool
@@ -85,8 +86,8 @@ class _Rendered:
     masked: Masked
     parsed: Parsed
     endings: _Endings
-    pieces: tuple[Piece, ...]
-    counts: tuple[int, ...]
+    pieces: Vector[Piece]
+    counts: Vector[int]
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class ChatTemplate:
         generation_prompt: bool = True,
         variables: Mapping[str, object] | None = None,
         joined: bool = False,
-    ) -> tuple[Piece, ...]:
+    ) -> Vector[Piece]:
         """Pieces of a conversation, in order; equal messages give equal pieces.
 
         Where the template allows, the pieces of a conversation begin with those of every shorter
@@ -176,7 +177,7 @@ class ChatTemplate:
             or reorders their content.
         """
         first: TemplateError | None = None
-        whole = tuple(messages if joined else (message.joined for message in messages))
+        whole = Vector(messages if joined else (message.joined for message in messages))
         for way in _ways(whole, variables or {}):
             try:
                 return self._pieces(way, generation_prompt)
@@ -185,12 +186,11 @@ class ChatTemplate:
         assert first is not None
         raise first
 
-    def _pieces(self, way: _Way, generation_prompt: bool) -> tuple[Piece, ...]:
+    def _pieces(self, way: _Way, generation_prompt: bool) -> Vector[Piece]:
         """Pieces of the messages, those of messages rendered before as they were then."""
         variables = json.dumps(dict(way.variables), ensure_ascii=False, default=str)
         manner = (way.fold, way.typed, variables, generation_prompt)
-        n, known = self._recent.nearest((manner, *way.messages))
-        n = max(n - 1, 0)
+        n, known = self._recent.nearest(way.messages, manner)
         masked = Masked(
             way.messages,
             fold=way.fold,
@@ -201,17 +201,19 @@ class ChatTemplate:
         )
         text = self._run(masked.messages, way, generation_prompt)
         if known is None or masked.first_user is None or masked.first_user >= n:
-            known = _Rendered(masked, Parsed(), _Endings(self, masked, way), (), ())
+            known = _Rendered(masked, Parsed(), _Endings(self, masked, way), Vector(), Vector())
         parsed = masked.parse(text, known.parsed, n)
-        counts = list(known.counts[: parsed.kept])
-        pieces = list(known.pieces[: counts[-1] if counts else 0])
+        counts = known.counts.first(parsed.kept)
+        pieces = known.pieces.first(counts[-1] if counts else 0)
+        new: list[Piece] = []
+        ends: list[int] = []
         last = parsed.items[parsed.kept - 1] if parsed.kept else None
         for item in parsed.items[parsed.kept :]:
-            pieces += _assembled(last, item, known.endings)
-            counts.append(len(pieces))
+            new += _assembled(last, item, known.endings)
+            ends.append(len(pieces) + len(new))
             last = item
-        found = _Rendered(masked, parsed, known.endings, tuple(pieces), tuple(counts))
-        self._recent.keep((manner, *way.messages), found)
+        found = _Rendered(masked, parsed, known.endings, pieces.plus(new), counts.plus(ends))
+        self._recent.keep(way.messages, found, manner)
         return found.pieces
 
     def _run(
@@ -309,7 +311,7 @@ class _Endings:
     def __init__(self, template: ChatTemplate, masked: Masked, way: _Way) -> None:
         self._template = template
         # Not the conversation: its messages would be kept as long as it is continued.
-        self._way = replace(way, messages=())
+        self._way = replace(way, messages=Vector())
         self._opening, self._last = masked.opening()
         self._unused = masked.unused
 
@@ -335,7 +337,7 @@ class _Endings:
         return self._template.ending(self._way, called, result, reply, question)
 
 
-def _ways(whole: tuple[Message, ...], variables: Mapping[str, object]) -> Iterator[_Way]:
+def _ways(whole: Vector[Message], variables: Mapping[str, object]) -> Iterator[_Way]:
     """Ways to pass messages, the usual one first: see `transformers.apply_chat_template`."""
     for fold in (False, True):
         passed = folded(whole) if fold else whole
@@ -349,7 +351,7 @@ def _ways(whole: tuple[Message, ...], variables: Mapping[str, object]) -> Iterat
                 {},
             )
             for empty in nothing:
-                yield _Way(passed, typed, {**empty, **variables}, fold)
+                yield _Way(Vector(passed), typed, {**empty, **variables}, fold)
 
 
 def _assembled(last: Item | None, item: Item, endings: _Endings) -> Iterator[Piece]:

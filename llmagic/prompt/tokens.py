@@ -7,16 +7,17 @@ tokens begin with those of every conversation it continues.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from itertools import islice, takewhile
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Protocol
 
 from llmagic.errors import ProjectorError
 from llmagic.prompt.images import Picture
 from llmagic.prompt.parts import ImagePart, ReplyPart
-from llmagic.prompt.template import Mark, Markup, Piece
+from llmagic.prompt.template import Content, Mark, Markup, Piece
 from llmagic.recent import Recent
 from llmagic.sequence import CHUNK, Boundary, Media, Sequence, Span, Text
+from llmagic.vector import Vector
 
 
 class Tokenizer(Protocol):
@@ -46,30 +47,27 @@ class Placer(Protocol):
 
 @dataclass(frozen=True)
 class Tokenised:
-    """Pieces that were made a sequence of, without its BOS.
+    """Pieces that were made a sequence of.
 
     `ends` is for each piece the number of spans at its end.
     """
 
-    pieces: tuple[Piece, ...] = ()
-    spans: tuple[Span, ...] = ()
-    ends: tuple[int, ...] = ()
+    pieces: Vector[Piece] = field(default_factory=Vector)
+    spans: Vector[Span] = field(default_factory=Vector)
+    ends: Vector[int] = field(default_factory=Vector)
     sequence: Sequence | None = None
 
-    def until(self, n: int) -> tuple[list[Span], list[int]]:
+    def until(self, n: int) -> tuple[Vector[Span], Vector[int]]:
         """Spans and ends of the first `n` pieces, or of fewer.
 
         A mark belongs to the span before it, which is made anew where a mark came off.
         """
         last = self.ends[n - 1] if n else 0
-        behind = takewhile(
-            lambda each: each[1] == last,
-            zip(islice(self.pieces, n, None), islice(self.ends, n, None), strict=True),
-        )
-        if any(isinstance(piece, Mark) for piece, _ in behind):
+        behind = takewhile(lambda at: self.ends[at] == last, range(n, len(self.pieces)))
+        if any(isinstance(self.pieces[at], Mark) for at in behind):
             while n and self.ends[n - 1] == last:
                 n -= 1
-        return list(self.spans[: self.ends[n - 1] if n else 0]), list(self.ends[:n])
+        return self.spans.first(self.ends[n - 1] if n else 0), self.ends.first(n)
 
 
 def sequence(
@@ -106,30 +104,41 @@ def sequence(
     ProjectorError
         A picture, and no projector.
     """
-    pieces = tuple(pieces)
+    pieces = Vector(pieces)
     recent = Recent() if recent is None else recent
     n, nearest = recent.nearest(pieces)
     known = nearest or Tokenised()
     spans, ends = known.until(n)
+    new: list[Span] = []
+    new_ends: list[int] = []
     for piece in pieces[len(ends) :]:
         if isinstance(piece, Mark):
-            if spans and spans[-1].boundary is None:
-                spans[-1] = replace(spans[-1], boundary=piece.boundary)
-        elif isinstance(piece, Markup):
-            spans += _text(tokenizer, piece.text, special=True)
-        elif isinstance(piece.part, ReplyPart):
-            if piece.part.tokens:
-                spans.append(Text(piece.part.tokens, not piece.moved, Boundary.REPLY))
-        elif isinstance(piece.part, ImagePart):
-            spans += _image(placer, piece.part.picture)
+            if not new and spans:
+                new, spans = [spans[-1]], spans.first(len(spans) - 1)
+            if new and new[-1].boundary is None:
+                new[-1] = replace(new[-1], boundary=piece.boundary)
         else:
-            spans += _text(tokenizer, piece.part.text, special=False)
-        ends.append(len(spans))
-    found = Sequence(tuple(_with_bos(spans, tokenizer)), chunk, seed)
+            found = _spans(piece, tokenizer, placer)
+            new += found if new or spans or not found else _with_bos(found, tokenizer)
+        new_ends.append(len(spans) + len(new))
+    spans, ends = spans.plus(new), ends.plus(new_ends)
+    made = Sequence(spans or Vector(_with_bos([], tokenizer)), chunk, seed)
     if known.sequence is not None:
-        found.like(known.sequence)
-    recent.keep(pieces, Tokenised(pieces, tuple(spans), tuple(ends), found))
-    return found
+        made.like(known.sequence)
+    recent.keep(pieces, Tokenised(pieces, spans, ends, made))
+    return made
+
+
+def _spans(piece: Markup | Content, tokenizer: Tokenizer, placer: Placer | None) -> list[Span]:
+    """What stands in a sequence for a piece."""
+    if isinstance(piece, Markup):
+        return _text(tokenizer, piece.text, special=True)
+    if isinstance(piece.part, ReplyPart):
+        tokens = piece.part.tokens
+        return [Text(tokens, not piece.moved, Boundary.REPLY)] if tokens else []
+    if isinstance(piece.part, ImagePart):
+        return _image(placer, piece.part.picture)
+    return _text(tokenizer, piece.part.text, special=False)
 
 
 def _text(tokenizer: Tokenizer, text: str, *, special: bool) -> list[Span]:
