@@ -31,7 +31,7 @@ class Order:
         self._unmoved = 0
         # The notebook whose order they have, as long as `_kept`.
         self._kept = True
-        self._cells: tuple[Cell, ...] = ()
+        self._cells: Sequence[Cell] = ()
         self._index: Mapping[str | None, int] = {}
         # Cells that may read otherwise than when they ran, and that may have no turn; or more.
         self._edited: set[str] = set()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import eq
 from typing import Any
 
 from llmagic.notebook.attachments import Attachment, attachments_of
+from llmagic.vector import Vector
 
 VERSION = 1
 """Of the list of cells a front end may send (DESIGN C3)."""
@@ -85,14 +86,14 @@ class Document:
     ----------
     notebook : str
         Its path, or what else tells it from another one.
-    cells : tuple of Cell
+    cells : sequence of Cell
         In document order; their ids differ.
     is_saved : bool
         Whether it is the saved one, so that cells may read otherwise by now.
     """
 
     notebook: str
-    cells: tuple[Cell, ...]
+    cells: Sequence[Cell]
     is_saved: bool = False
 
     @cached_property
@@ -110,7 +111,7 @@ class Document:
         """The cells that have attachments."""
         return tuple(cell for cell in self.cells if cell.attachments)
 
-    def above(self, cell: str | None) -> tuple[Cell, ...] | None:
+    def above(self, cell: str | None) -> Sequence[Cell] | None:
         """The cells above this one; None when it is not among them."""
         at = self.index.get(cell)
         return None if at is None else self.cells[:at]
@@ -142,8 +143,10 @@ class Reader:
     """Reads the cells that were sent; those that are as they were sent last are not read again."""
 
     def __init__(self) -> None:
-        self._sent: list[object] = []
+        self._sent = Vector[object]()
         self._last = Document("", ())
+        # Its cells.
+        self._cells = Vector[Cell]()
 
     def read(self, notebook: str, sent: list[object]) -> Document:
         """A notebook by its path and the list of its cells.
@@ -157,15 +160,15 @@ class Reader:
         n = _alike(sent, self._sent)
         rest, others = sent[n:], self._sent[n:]
         last = _alike(rest[::-1], others[::-1])
-        rest, gone = rest[: len(rest) - last], known.cells[n : len(known.cells) - last]
+        stop = len(self._cells) - last
+        rest, gone = rest[: len(rest) - last], self._cells[n:stop]
         if rest or gone:
             new = tuple(map(_cell, rest))
-            found = Document(
-                notebook, (*known.cells[:n], *new, *known.cells[len(known.cells) - last :])
-            )
             # The bytes of images come once, and are not kept here.
             kept = [None if _has_bytes(c) else each for c, each in zip(new, rest, strict=True)]
-            self._sent = [*self._sent[:n], *kept, *self._sent[len(self._sent) - last :]]
+            self._sent = self._sent.first(n).plus((*kept, *self._sent[stop:]))
+            self._cells = self._cells.first(n).plus((*new, *self._cells[stop:]))
+            found = Document(notebook, self._cells)
             before, after = [cell.id for cell in gone], [cell.id for cell in new]
             if before == after or (not last and before == after[: len(before)]):
                 # As the properties would have found them.
@@ -183,8 +186,8 @@ class Reader:
         return found
 
 
-def _alike(some: list[object], others: list[object]) -> int:
-    """How many items two lists have in common from the start on."""
+def _alike(some: Sequence[object], others: Sequence[object]) -> int:
+    """How many items two sequences have in common from the start on."""
     same = enumerate(map(eq, some, others))
     return next((i for i, alike in same if not alike), min(len(some), len(others)))
 
@@ -193,7 +196,7 @@ def _has_bytes(cell: Cell) -> bool:
     return any(each.data is not None for each in cell.attachments.values())
 
 
-def _places(cells: tuple[Cell, ...], start: int) -> dict[str | None, int]:
+def _places(cells: Sequence[Cell], start: int) -> dict[str | None, int]:
     return {cell.id: index for index, cell in enumerate(cells, start)}
 
 
