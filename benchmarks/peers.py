@@ -10,6 +10,7 @@ all"); a server has nothing like it. A model may be a shape of benchmarks/shapes
 
     python scripts/llama_server.py
     python -m benchmarks.peers [--model MODEL.gguf --projector MMPROJ.gguf] [--cells 6] [--rounds 3]
+        [--side 1024]
 
 JSON comes last.
 """
@@ -259,13 +260,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--handler", action="store_true", help="llama-cpp-python's, too")
+    parser.add_argument("--side", type=int, help="of the images (px): 512, 192 for the demo model")
     given = parser.parse_args()
     if given.model in SHAPES:
         model, projector = write(given.model, Path.home() / ".cache/llmagic/shapes")
     else:
         files = resolve(given.model, projector=given.projector)
         model, projector = files.model, files.projector
-    side = 192 if given.model == "demo" else 512
+    side = given.side or (192 if given.model == "demo" else 512)
     results = compare(
         model, projector, given.cells, given.rounds, given.threads, side, given.handler
     )
@@ -273,7 +275,7 @@ def main() -> None:
         f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}"
     )
     about = {"machine": machine, "model": given.model, "cells": given.cells}
-    about["threads"] = given.threads
+    about |= {"threads": given.threads, "side": side}
     print(json.dumps({**about, "rounds": given.rounds, "steps": results}))
 
 

@@ -42,6 +42,10 @@ RUNS = {
     "peers of the shape": [
         *("peers", "--rounds", "2", "--model", SHAPE, "--threads", "2", "--handler"),
     ],
+    # What a screenshot or a photograph is scaled down to.
+    "peers with large images": [
+        *("peers", "--rounds", "2", "--model", SHAPE, "--threads", "2", "--side", "1024"),
+    ],
 }
 BUILT = ("speed", "peers")
 """Modules that need programs of llama.cpp."""
@@ -171,7 +175,8 @@ def _beside(name: str, found: dict[str, Any]) -> list[str]:
     """A run beside others, as Markdown."""
     module = RUNS[name][0]
     if module == "peers":
-        return [f"### Beside what people use: {found['model']}", peers(found)]
+        images = f", images of {found['side']} px" if "side" in found else ""
+        return [f"### Beside what people use: {found['model']}{images}", peers(found)]
     if module == "speed":
         return [f"### Beside llama-bench and memcpy: {name}", speed(found)]
     if module == "live_switch":
