@@ -201,7 +201,12 @@ def speed(found: dict[str, Any]) -> str:
         f"{found['model']}, {found['threads']} threads, spins: {found['spins']}.\n\n"
         + table(["tokens a second", "llmagic", "llama-bench", "ratio (spread)"], lines)
         + f"\n\nRestoring {restore['bytes'] / 1e6:,.1f} MB from memory: {restore['ms'][0]:.2f} ms, "
-        f"{middle:.2f} times `memcpy` ({low:.2f} to {high:.2f})."
+        f"{middle:.2f} times `memcpy` ({low:.2f} to {high:.2f})"
+        + (
+            f", {calls[0]:.2f} times the calls into llama.cpp ({calls[1]:.2f} to {calls[2]:.2f})."
+            if (calls := restore.get("over_calls"))
+            else "."
+        )
     )
 
 

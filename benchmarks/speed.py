@@ -5,7 +5,9 @@ same model, threads and batch: tokens a second of a prompt (llmagic cuts it ever
 is llama-bench's batch here) and of a reply (llama-bench only evaluates; llmagic also draws each
 token and makes text of it, `greedy` and with the usual settings). Then two conversations are asked
 in turn, so that each is restored from memory, beside `memcpy` of the same number of bytes into
-memory that was touched before. Ratios are those of a round; median, least and most are given.
+memory that was touched before, and beside the calls into llama.cpp that a restore is made of (it
+notes every token's cell, which costs a small model more than the bytes). Ratios are those of a
+round; median, least and most are given.
 `--spins` is how often a thread looks before it sleeps (`llmagic/model/library.py`): "own" leaves
 GNU OpenMP its own way, for llmagic alone; llama-bench always has that.
 
@@ -25,6 +27,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,10 +73,11 @@ def restores(session: Session, text: str, rounds: int) -> dict[str, Any]:
     turns: list[Turn] = [
         session.ask(f"{n} {text}", after=None, max_tokens=1, temperature=0) for n in (-1, -2)
     ]
-    ratios, times = [], []
+    ratios, times, shares = [], [], []
     source = target = np.empty(0, np.uint8)
     for round_ in range(2 * rounds + 2):
-        turn = session.ask("And?", after=turns[round_ % 2], max_tokens=1, temperature=0)
+        with in_calls(session) as spent:
+            turn = session.ask("And?", after=turns[round_ % 2], max_tokens=1, temperature=0)
         restored = turn.usage["restored"]
         if source.size != restored["bytes"]:
             source = np.ones(restored["bytes"], np.uint8)
@@ -84,7 +89,47 @@ def restores(session: Session, text: str, rounds: int) -> dict[str, Any]:
             assert restored["tier"] == "memory", restored
             ratios.append(restored["ms"] / copied)
             times.append(restored["ms"])
-    return {"bytes": int(source.size), "ms": spread(times), "over_memcpy": spread(ratios)}
+            shares.append(restored["ms"] / (1000 * sum(spent)))
+    return {
+        "bytes": int(source.size),
+        "ms": spread(times),
+        "over_memcpy": spread(ratios),
+        "over_calls": spread(shares),
+    }
+
+
+@contextmanager
+def in_calls(session: Session) -> Iterator[list[float]]:
+    """What the calls of a restore take (s): those before the first evaluation."""
+    context = session.engine.context
+    assert context is not None
+    spent: list[float] = []
+
+    def around(call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            begin = time.perf_counter()
+            try:
+                return call(*args, **kwargs)
+            finally:
+                spent.append(time.perf_counter() - begin)
+
+        return timed
+
+    def evaluate(*args: Any, **kwargs: Any) -> Any:
+        undo()
+        return context.evaluate(*args, **kwargs)
+
+    def undo() -> None:
+        for name in ("clear", "copy", "cut", "write", "evaluate"):
+            vars(context).pop(name, None)
+
+    for name in ("clear", "copy", "cut", "write"):
+        setattr(context, name, around(getattr(context, name)))
+    context.evaluate = evaluate  # type: ignore[method-assign]
+    try:
+        yield spent
+    finally:
+        undo()
 
 
 def measure(model: str, threads: int, prompt: int, reply: int, rounds: int) -> dict[str, Any]:
