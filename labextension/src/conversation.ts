@@ -5,7 +5,7 @@ import { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
 import { attachmentsOf, setAttachments } from './attachments';
 import { ImageDigests } from './digest';
-import { freshness } from './freshness';
+import { freshness, IOutline, isSame, outline } from './freshness';
 import { finished } from './snapshot';
 import { asks, references } from './source';
 import { Attachments, IAttachment, ICellFacts, ICellState } from './tokens';
@@ -14,7 +14,8 @@ import { runningOf, usageOf } from './usage';
 /**
  * One notebook as a conversation: what is known of its cells, and how each stands.
  *
- * Facts of a cell are read again when it changed; the states of all follow in the next frame.
+ * Facts of a cell are read again in the frame after it changed. The others are looked at only if
+ * its outline changed, or the list of cells: nearly every key that is typed changes neither.
  */
 export class Conversation implements IDisposable {
   constructor(readonly context: DocumentRegistry.IContext<INotebookModel>) {
@@ -34,8 +35,8 @@ export class Conversation implements IDisposable {
     return this.context.localPath;
   }
 
-  /** Emitted after the state, the text or the images of some cells changed, with their ids. */
-  get changed(): ISignal<this, ReadonlySet<string>> {
+  /** Emitted after the state, the text or the images of cells that ask changed, with these. */
+  get changed(): ISignal<this, ReadonlySet<ICellModel>> {
     return this._changed;
   }
 
@@ -62,13 +63,9 @@ export class Conversation implements IDisposable {
   facts(cell: ICellModel): ICellFacts {
     let facts = this._facts.get(cell);
     if (facts === undefined) {
-      facts = read(cell, this._shown.get(cell) ?? null);
+      facts = read(cell, this._attachmentsOf(cell), this._shown.get(cell) ?? null);
       this._shown.set(cell, facts.shown);
       this._facts.set(cell, facts);
-      facts.attachments.forEach((attachment, name) => {
-        this._pool.set(name, attachment);
-        this.digests.prepare(attachment.data);
-      });
     }
     return facts;
   }
@@ -89,27 +86,31 @@ export class Conversation implements IDisposable {
       cancelAnimationFrame(this._frame);
       this._frame = null;
     }
-    const changed = this._dirty;
+    const [dirty, isListChanged] = [this._dirty, this._isListChanged];
     this._dirty = new Set();
-    for (const id of changed) {
-      const cell = this._models.get(id);
-      if (cell !== undefined) {
+    this._isListChanged = false;
+    const changed = new Set<ICellModel>();
+    let isAnyElse = isListChanged;
+    for (const cell of dirty) {
+      if (this._models.get(cell.id) === cell) {
         this._adopt(cell);
+        const before = this._outlines.get(cell);
+        const now = outline(this.facts(cell), before);
+        if (now.asks) {
+          changed.add(cell);
+        }
+        if (before === undefined || !isSame(before, now)) {
+          this._outlines.set(cell, now);
+          isAnyElse = true;
+        }
       }
     }
-    const states = freshness(this.cells());
-    for (const id of new Set([...states.keys(), ...this._states.keys()])) {
-      const [before, now] = [this._states.get(id), states.get(id)];
-      if (
-        before?.kind !== now?.kind ||
-        before?.usage !== now?.usage ||
-        before?.running !== now?.running
-      ) {
-        changed.add(id);
-      }
+    if (isAnyElse) {
+      this._judge(changed);
     }
-    this._states = states;
-    this._changed.emit(changed);
+    if (changed.size > 0 || isListChanged) {
+      this._changed.emit(changed);
+    }
   }
 
   dispose(): void {
@@ -126,6 +127,38 @@ export class Conversation implements IDisposable {
     Signal.clearData(this);
   }
 
+  /** Find out how each cell stands, and add those that stand otherwise than before. */
+  private _judge(changed: Set<ICellModel>): void {
+    const before = this._states;
+    this._states = freshness(Array.from(this._models.values(), cell => this._outlines.get(cell)!));
+    for (const [id, cell] of this._models) {
+      const [then, now] = [before.get(id), this._states.get(id)];
+      if (
+        then?.kind !== now?.kind ||
+        then?.usage !== now?.usage ||
+        then?.running !== now?.running
+      ) {
+        changed.add(cell);
+      } else if (then !== undefined) {
+        this._states.set(id, then); // so that the same state is the same object
+      }
+    }
+  }
+
+  /** Those of a code cell are in its metadata: a change of its text leaves them as they are. */
+  private _attachmentsOf(cell: ICellModel): Attachments {
+    let attachments = cell.type === 'code' ? this._attachments.get(cell) : undefined;
+    if (attachments === undefined) {
+      attachments = attachmentsOf(cell);
+      this._attachments.set(cell, attachments);
+      attachments.forEach((attachment, name) => {
+        this._pool.set(name, attachment);
+        this.digests.prepare(attachment.data);
+      });
+    }
+    return attachments;
+  }
+
   private _onCells(): void {
     const models = new Map(Array.from(this.model.cells, cell => [cell.id, cell] as const));
     for (const [id, cell] of this._models) {
@@ -136,29 +169,35 @@ export class Conversation implements IDisposable {
     for (const [id, cell] of models) {
       if (this._models.get(id) !== cell) {
         this._connect(cell);
-        this._dirty.add(id);
+        this._dirty.add(cell);
       }
     }
     this._models = models;
+    this._isListChanged = true;
     this._schedule();
   }
 
   private _connect(cell: ICellModel): void {
     cell.contentChanged.connect(this._onCell, this);
     cell.stateChanged.connect(this._onCell, this);
-    cell.metadataChanged.connect(this._onCell, this);
+    cell.metadataChanged.connect(this._onMetadata, this);
   }
 
   private _disconnect(cell: ICellModel): void {
     cell.contentChanged.disconnect(this._onCell, this);
     cell.stateChanged.disconnect(this._onCell, this);
-    cell.metadataChanged.disconnect(this._onCell, this);
+    cell.metadataChanged.disconnect(this._onMetadata, this);
   }
 
   private _onCell(cell: ICellModel): void {
     this._facts.delete(cell);
-    this._dirty.add(cell.id);
+    this._dirty.add(cell);
     this._schedule();
+  }
+
+  private _onMetadata(cell: ICellModel): void {
+    this._attachments.delete(cell);
+    this._onCell(cell);
   }
 
   private _schedule(): void {
@@ -176,7 +215,7 @@ export class Conversation implements IDisposable {
       return;
     }
     const found = new Map<string, IAttachment>();
-    for (const name of references(facts.source)) {
+    for (const name of facts.images) {
       const image = this._pool.get(name);
       if (!facts.attachments.has(name) && image !== undefined && !this._isInMarkdown(name)) {
         found.set(name, image);
@@ -197,10 +236,9 @@ export class Conversation implements IDisposable {
       return;
     }
     for (const cell of this.model.cells) {
-      const { type, attachments, source } = this.facts(cell);
+      const { type, attachments, images } = this.facts(cell);
       if (type === 'code' && attachments.size > 0) {
-        const names = new Set(references(source));
-        const kept = [...attachments].filter(([name]) => names.has(name));
+        const kept = [...attachments].filter(([name]) => images.includes(name));
         if (kept.length < attachments.size) {
           setAttachments(cell, new Map(kept));
         }
@@ -210,22 +248,27 @@ export class Conversation implements IDisposable {
 
   private _models = new Map<string, ICellModel>();
   private _facts = new WeakMap<ICellModel, ICellFacts>();
+  private _attachments = new WeakMap<ICellModel, Attachments>();
   private _shown = new WeakMap<ICellModel, string | null>();
   private _pool = new Map<string, IAttachment>();
   private _states: Map<string, ICellState> = new Map();
-  private _dirty = new Set<string>();
+  private _outlines = new WeakMap<ICellModel, IOutline>();
+  private _dirty = new Set<ICellModel>();
+  private _isListChanged = false;
   private _frame: number | null = null;
   private _isDisposed = false;
-  private _changed = new Signal<this, ReadonlySet<string>>(this);
+  private _changed = new Signal<this, ReadonlySet<ICellModel>>(this);
 }
 
-function read(cell: ICellModel, before: string | null): ICellFacts {
+function read(cell: ICellModel, attachments: Attachments, before: string | null): ICellFacts {
   const code = cell.type === 'code' ? (cell as ICodeCellModel) : null;
+  const source = cell.sharedModel.getSource();
   const facts = {
     id: cell.id,
     type: cell.type,
-    source: cell.sharedModel.getSource(),
-    attachments: attachmentsOf(cell),
+    source,
+    images: code === null ? [] : references(source),
+    attachments,
     usages: [] as ICellFacts['usages'][number][],
     shown: before,
     running: null as ICellFacts['running'],

@@ -1,6 +1,56 @@
 import { isLlmCell } from './source';
 import { textDigest } from './digest';
-import { ICellFacts, ICellState, IUsage, Kind } from './tokens';
+import { ICellFacts, ICellState, IRunning, IUsage, Kind } from './tokens';
+
+/** What the states of a notebook depend on in one of its cells: hardly any key changes it. */
+export interface IOutline {
+  readonly id: string;
+  /** Whether it has a state. */
+  readonly asks: boolean;
+  readonly edited: boolean;
+  /** The text that it ran with, once it was seen. */
+  readonly ran: string | null;
+  /** Whether it asked, and asks, without any history. */
+  readonly alone: boolean;
+  /** The first and the last of its replies that came to their ends. */
+  readonly first: IUsage | undefined;
+  readonly last: IUsage | undefined;
+  readonly usage: IUsage | null;
+  readonly running: IRunning | null;
+  readonly passing: Kind | null;
+}
+
+/**
+ * The outline of a cell.
+ *
+ * @param before - Its outline before it changed: what it ran with need not be found out again.
+ */
+export function outline(cell: ICellFacts, before?: IOutline): IOutline {
+  const finished = cell.usages.filter(usage => usage.generated.stop !== 'interrupt');
+  const usage = cell.usages.at(-1) ?? null;
+  const first = finished[0];
+  let ran = first !== undefined && before?.first === first ? before.ran : null;
+  if (ran === null && first?.source != null && first.source === textDigest(cell.source)) {
+    ran = cell.source;
+  }
+  return {
+    id: cell.id,
+    asks: usage !== null || isLlmCell(cell.source),
+    edited: first?.source != null && ran !== cell.source,
+    ran,
+    alone: first?.joins === false && seesNothing(cell.source),
+    first,
+    last: finished.at(-1),
+    usage,
+    running: cell.running,
+    passing: transient(cell, usage)
+  };
+}
+
+/** Whether two outlines give the same states. */
+export function isSame(one: IOutline, other: IOutline): boolean {
+  return (Object.keys(one) as (keyof IOutline)[]).every(key => one[key] === other[key]);
+}
 
 /**
  * How every cell with a turn, and every %%llm cell, stands in its notebook.
@@ -10,19 +60,13 @@ import { ICellFacts, ICellState, IUsage, Kind } from './tokens';
  *
  * @param cells - All cells that may ask, in document order.
  */
-export function freshness(cells: Iterable<ICellFacts>): Map<string, ICellState> {
+export function freshness(cells: Iterable<IOutline>): Map<string, ICellState> {
   const states = new Map<string, ICellState>();
   const threads = new Map<string, { turn: string | null; fresh: boolean }>();
-  for (const cell of cells) {
-    const finished = cell.usages.filter(usage => usage.generated.stop !== 'interrupt');
-    const usage = cell.usages.at(-1) ?? null;
-    const first = finished[0];
-    const last = finished.at(-1);
+  for (const { id, asks, edited, alone, first, last, usage, running, passing } of cells) {
     let kind: Kind | null = null;
     if (first !== undefined && last !== undefined) {
       const above = threads.get(first.thread) ?? { turn: null, fresh: true };
-      const edited = first.source != null && first.source !== sourceDigest(cell.source);
-      const alone = first.joins === false && seesNothing(cell.source);
       const moved = first.after !== undefined && first.after !== above.turn;
       const outdated = !alone && (moved || !above.fresh);
       kind = edited ? 'edited' : outdated ? 'outdated' : kindOf(last);
@@ -30,12 +74,8 @@ export function freshness(cells: Iterable<ICellFacts>): Map<string, ICellState> 
         threads.set(first.thread, { turn: last.turn, fresh: !edited && !outdated });
       }
     }
-    if (usage !== null || isLlmCell(cell.source)) {
-      states.set(cell.id, {
-        kind: transient(cell, usage) ?? kind ?? 'new',
-        usage,
-        running: cell.running
-      });
+    if (asks) {
+      states.set(id, { kind: passing ?? kind ?? 'new', usage, running });
     }
   }
   return states;
@@ -66,19 +106,4 @@ function seesNothing(source: string): boolean {
 
 function kindOf(usage: IUsage): Kind {
   return usage.generated.stop === 'replayed' ? 'replayed' : 'fresh';
-}
-
-const digests = new Map<string, string>();
-
-/** Most cells do not change between two looks: their digests are kept. */
-function sourceDigest(source: string): string {
-  let known = digests.get(source);
-  if (known === undefined) {
-    if (digests.size > 1000) {
-      digests.clear();
-    }
-    known = textDigest(source);
-    digests.set(source, known);
-  }
-  return known;
 }

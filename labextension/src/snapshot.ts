@@ -1,6 +1,6 @@
 import { JSONObject } from '@lumino/coreutils';
 import { ImageDigests } from './digest';
-import { asks, references } from './source';
+import { asks } from './source';
 import { Attachments, IAttachment, ICellFacts } from './tokens';
 
 /** Most bytes of images in one message; servers close the connection at 10 MiB. */
@@ -43,7 +43,7 @@ export function snapshot(
     if (cell.type !== 'code') {
       cell.attachments.forEach((_, name) => holders.set(name, cell));
     } else if (asks(cell.source)) {
-      for (const name of references(cell.source)) {
+      for (const name of cell.images) {
         const holder = cell.attachments.has(name) ? cell : holders.get(name);
         const attachment = holder?.attachments.get(name);
         if (holder !== undefined && attachment !== undefined) {

@@ -3,7 +3,7 @@ import { Widget } from '@lumino/widgets';
 import { beginStep } from './attachments';
 import { Conversation } from './conversation';
 import { describe } from './describe';
-import { references, withoutReference } from './source';
+import { withoutReference } from './source';
 import { IAttachment, ICellFacts, ICellState, Kind } from './tokens';
 
 /**
@@ -54,12 +54,10 @@ export class Strip extends Widget {
   }
 
   private _drawBadge(state: ICellState): void {
-    const { word, figures, sentences } = describe(state);
-    const seen = `${state.kind}\n${figures}\n${sentences}`;
-    if (seen === this._seen) {
+    if (state === this._drawnState) {
       return;
     }
-    this._seen = seen;
+    const { word, figures, sentences } = describe(state);
     this.node.dataset.llmagic = state.kind;
     this._word.textContent = word;
     this._figures.textContent = figures;
@@ -87,8 +85,8 @@ export class Strip extends Widget {
       return;
     }
     this._facts = facts;
-    const { attachments, source } = facts;
-    const images = references(source).flatMap(name => {
+    const { attachments } = facts;
+    const images = facts.images.flatMap(name => {
       const image = attachments.get(name);
       return image === undefined ? [] : [{ name, image }];
     });
@@ -141,7 +139,6 @@ export class Strip extends Widget {
   private _facts: ICellFacts | undefined;
   private _drawn: { name: string; image: IAttachment }[] = [];
   private _isOpen = false;
-  private _seen = '';
   private _drawnState: ICellState | undefined;
 }
 

@@ -1,4 +1,4 @@
-import { Cell } from '@jupyterlab/cells';
+import { Cell, ICellModel } from '@jupyterlab/cells';
 import { NotebookPanel } from '@jupyterlab/notebook';
 import { IDisposable } from '@lumino/disposable';
 import { Signal } from '@lumino/signaling';
@@ -31,8 +31,8 @@ export class Strips implements IDisposable {
     }
   }
 
-  private _onChanged(_: unknown, ids: ReadonlySet<string>): void {
-    this._refresh(cell => ids.has(cell.model.id) || !this._strips.has(cell));
+  private _onChanged(_: unknown, cells: ReadonlySet<ICellModel>): void {
+    this._refresh(cell => cells.has(cell.model));
   }
 
   private _onLimits(_: unknown, __: ILimits): void {

@@ -42,6 +42,8 @@ export interface ICellFacts {
   id: string;
   type: string;
   source: string;
+  /** Names of the attachments that the text of a code cell refers to, in order. */
+  images: readonly string[];
   attachments: Attachments;
   /** One for each reply in its outputs. */
   usages: readonly IUsage[];

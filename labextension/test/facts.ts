@@ -1,4 +1,5 @@
 import { textDigest } from '../src/digest';
+import { references } from '../src/source';
 import { ICellFacts, IUsage } from '../src/tokens';
 
 /** Metadata of a reply, as the kernel would write it. */
@@ -24,6 +25,7 @@ export function cell(id: string, source: string, more: Partial<ICellFacts> = {})
     id,
     type: 'code',
     source,
+    images: references(source),
     attachments: new Map(),
     usages: [],
     shown: null,

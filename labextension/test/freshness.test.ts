@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { freshness } from '../src/freshness';
+import { freshness, outline } from '../src/freshness';
 import { ICellFacts } from '../src/tokens';
 import { asked, cell, usage } from './facts';
 
-const kinds = (cells: ICellFacts[]) => [...freshness(cells).values()].map(state => state.kind);
+const kinds = (cells: ICellFacts[]) =>
+  [...freshness(cells.map(outline)).values()].map(state => state.kind);
 
 describe('freshness', () => {
   it('holds as long as nothing changed', () => {

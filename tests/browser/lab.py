@@ -29,7 +29,14 @@ class Lab:
         Sources; those that begin with `# ` are markdown. None: the file is there.
     app
         "lab", or "notebook" for Notebook 7.
+
+    Attributes
+    ----------
+    followed
+        What is true of `kernel` when the extension follows the notebook.
     """
+
+    followed = "Object.hasOwn(kernel, 'requestExecute')"
 
     def __init__(self, desk: Desk, name: str, cells: list[str] | None, app: str = "lab") -> None:
         self.desk, self.server = desk, desk.server
@@ -65,7 +72,7 @@ class Lab:
             f"() => {{ {PRELUDE} const session = panel?.sessionContext; "
             "const kernel = session?.session?.kernel;"
             "return session?.isReady && kernel?.status === 'idle' && cells.length > 0"
-            " && Object.hasOwn(kernel, 'requestExecute')"
+            f" && {self.followed}"
             " && panel.content.widgets.every(cell => cell.isAttached || cells.length > 20)"
             " && app.commands.isEnabled('notebook:run-all-cells'); }",
             timeout=START,

@@ -1,0 +1,165 @@
+import { ICellModel } from '@jupyterlab/cells';
+import { Signal } from '@lumino/signaling';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { Conversation } from '../src/conversation';
+import { usage } from './facts';
+
+/** As much of a code cell's model as is read of it. */
+class Cell {
+  constructor(
+    readonly id: string,
+    public source: string,
+    public replies: object[] = []
+  ) {}
+
+  get outputs() {
+    const { replies } = this;
+    return {
+      length: replies.length,
+      get: (index: number) => ({ type: 'display_data', metadata: { llmagic: replies[index] } })
+    };
+  }
+
+  readonly type = 'code';
+  readonly contentChanged = new Signal<this, void>(this);
+  readonly stateChanged = new Signal<this, void>(this);
+  readonly metadataChanged = new Signal<this, void>(this);
+  readonly sharedModel = { getSource: vi.fn(() => this.source) };
+  readonly getMetadata = vi.fn(() => ({}));
+
+  write(source: string): void {
+    this.source = source;
+    this.contentChanged.emit(undefined);
+  }
+}
+
+/** A notebook of these cells, and what its conversation told in each frame. */
+function opened(...cells: Cell[]) {
+  const list = Object.assign([...cells], { changed: new Signal<object, void>({}) });
+  const context = { model: { cells: list }, saveState: new Signal<object, string>({}) };
+  const conversation = new Conversation(context as unknown as Conversation['context']);
+  const told: string[][] = [];
+  conversation.changed.connect((_, changed) =>
+    told.push([...(changed as Iterable<ICellModel>)].map(cell => cell.id))
+  );
+  const insert = (at: number, cell: Cell) => {
+    list.splice(at, 0, cell);
+    list.changed.emit(undefined);
+  };
+  const kinds = () => [...conversation.states.values()].map(state => state.kind);
+  return { conversation, told, insert, kinds };
+}
+
+/** Questions that ran one after the other, in cells of these names. */
+function asked(...ids: string[]): Cell[] {
+  return ids.map((id, index) => {
+    const source = `%%llm\n${id}`;
+    const after = index > 0 ? `turn-${ids[index - 1]}` : null;
+    return new Cell(id, source, [{ version: 1, ...usage(`turn-${id}`, after, source) }]);
+  });
+}
+
+let frames: (() => void)[] = [];
+
+function frame(): void {
+  const [run] = [frames];
+  frames = [];
+  run.forEach(each => each());
+}
+
+beforeEach(() => {
+  frames = [];
+  vi.stubGlobal('requestAnimationFrame', (each: () => void) => frames.push(each));
+  vi.stubGlobal('cancelAnimationFrame', () => (frames = []));
+});
+
+describe('a conversation', () => {
+  it('makes all below an edited cell stale in the next frame', () => {
+    const cells = asked('a', 'b', 'c');
+    const { told, kinds } = opened(...cells);
+    frame();
+    expect(kinds()).toEqual(['fresh', 'fresh', 'fresh']);
+    expect(told.splice(0)).toEqual([['a', 'b', 'c']]);
+    cells[1]!.write('%%llm\nb?');
+    frame();
+    expect(kinds()).toEqual(['fresh', 'edited', 'outdated']);
+    expect(told.splice(0)).toEqual([['b', 'c']]);
+    cells[1]!.write('%%llm\nb');
+    frame();
+    expect(kinds()).toEqual(['fresh', 'fresh', 'fresh']);
+  });
+
+  it('knows a cell that was opened edited, ran, and was edited again', () => {
+    const [a] = asked('a') as [Cell];
+    a.source = '%%llm\nanother';
+    const { kinds } = opened(a);
+    frame();
+    expect(kinds()).toEqual(['edited']);
+    a.write('%%llm\na');
+    frame();
+    expect(kinds()).toEqual(['fresh']);
+    a.replies = [{ version: 1, ...usage('turn-2', null, '%%llm\nanother') }];
+    a.write('%%llm\nanother');
+    frame();
+    expect(kinds()).toEqual(['fresh']);
+    a.write('%%llm\na');
+    frame();
+    expect(kinds()).toEqual(['edited']);
+  });
+
+  it('looks at no other cell, and tells of none, for keys that change no state', () => {
+    const [a, b, c] = asked('a', 'b', 'c') as [Cell, Cell, Cell];
+    const { conversation, told, kinds } = opened(a, b, c);
+    b.write('%%llm\nb, edited');
+    frame();
+    told.length = 0;
+    const before = conversation.states;
+    [a, c].forEach(cell => cell.sharedModel.getSource.mockClear());
+    b.getMetadata.mockClear();
+    b.write('%%llm\nb, edited again');
+    frame();
+    expect(told).toEqual([['b']]);
+    expect(conversation.states).toBe(before);
+    expect(a.sharedModel.getSource).not.toHaveBeenCalled();
+    expect(c.sharedModel.getSource).not.toHaveBeenCalled();
+    expect(b.getMetadata).not.toHaveBeenCalled();
+    expect(kinds()).toEqual(['fresh', 'edited', 'outdated']);
+  });
+
+  it('tells nothing of cells that do not ask, until one of them does', () => {
+    const [one, two] = [new Cell('1', 'x = 1'), new Cell('2', 'y = 2')];
+    const { conversation, told, insert, kinds } = opened(one, two);
+    frame();
+    told.length = 0;
+    const before = conversation.states;
+    one.write('x = 11');
+    frame();
+    expect(told).toEqual([]);
+    expect(conversation.states).toBe(before);
+    one.write('%%llm\nx = 11');
+    frame();
+    expect(told.splice(0)).toEqual([['1']]);
+    expect(kinds()).toEqual(['new']);
+    one.write('x = 11');
+    frame();
+    expect(told.splice(0)).toEqual([['1']]);
+    expect(kinds()).toEqual([]);
+    insert(1, asked('a')[0]!);
+    frame();
+    expect(told).toEqual([['a']]);
+    expect(kinds()).toEqual(['fresh']);
+  });
+
+  it('notices inserted cells and those that begin to see nothing', () => {
+    const [a] = asked('a') as [Cell];
+    const source = '%%llm --fresh\nb';
+    const reply = { version: 1, joins: false, ...usage('turn-b', null, source) };
+    const b = new Cell('b', source, [reply]);
+    const { kinds, insert } = opened(a, b);
+    frame();
+    expect(kinds()).toEqual(['fresh', 'fresh']);
+    insert(0, asked('n')[0]!);
+    frame();
+    expect(kinds()).toEqual(['fresh', 'outdated', 'fresh']);
+  });
+});
