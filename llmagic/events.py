@@ -67,11 +67,13 @@ class Returned:
 class Notice:
     """One line the user should read, such as a checkpoint that could not be used.
 
-    One that is not `lasting` is progress: of interest now, and not tomorrow.
+    One that is not `lasting` is progress: of interest now, and not tomorrow. One that does not warn
+    only says what was done.
     """
 
     text: str
     lasting: bool = True
+    warns: bool = True
 
 
 Event = Downloading | Loading | Encoding | Prefill | Delta | Called | Returned | Notice

@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from IPython.core.displaypub import CapturingDisplayPublisher
 
@@ -54,7 +54,7 @@ class Screen:
         """Show progress, or more of the reply."""
         if isinstance(event, Notice):
             if event.lasting:
-                self._notice(event.text)
+                self._notice(event)
             else:
                 self._progress(event.text)
         elif self._transcript.add(event):
@@ -85,9 +85,9 @@ class Screen:
         else:
             self._clear()
 
-    def _notice(self, text: str) -> None:
-        """Show one line that stays."""
-        notice(text)
+    def _notice(self, event: Notice) -> None:
+        """Show one line that stays; front ends show what is on stderr as an error."""
+        notice(event.text, sys.stderr if event.warns else sys.stdout)
 
     def _progress(self, line: str) -> None:
         """Show one line about what is being done."""
@@ -127,9 +127,9 @@ def screen_for(shell: Any, request: Request, *, stream: bool, data: bool = False
     return screen(shell.display_pub.publish, data=data)
 
 
-def notice(text: str) -> None:
-    """One line for the user; on stderr in every front end, so that notebooks compare equal."""
-    print(f"llmagic: {text}", file=sys.stderr, flush=True)
+def notice(text: str, file: TextIO | None = None) -> None:
+    """One line for the user; as a stream in every front end, so that notebooks compare equal."""
+    print(f"llmagic: {text}", file=file or sys.stderr, flush=True)
 
 
 def bundle(content: Content) -> dict[str, str]:
@@ -257,9 +257,9 @@ class Terminal(Screen):
         self._kind, self._last = "", 0.0
         self._printed = ""
 
-    def _notice(self, text: str) -> None:
+    def _notice(self, event: Notice) -> None:
         self._clear()
-        notice(text)
+        notice(event.text)  # what is on stdout is the reply
 
     def _progress(self, line: str) -> None:
         kind, now = line.partition(":")[0], time.monotonic()

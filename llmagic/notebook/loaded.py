@@ -80,7 +80,7 @@ class Loaded:
                 return self._open(files, MappingProxyType({}), on_event)
         elif name := self.default:
             if name == DEMO:
-                on_event(Notice(DEMO_ANSWERS))
+                on_event(Notice(DEMO_ANSWERS, warns=False))
             return self._open(self._resolve(name, None, on_event), MappingProxyType({}), on_event)
         return self.require()
 

@@ -53,9 +53,12 @@ class Outcome:
         return dict(self._last.content["metadata"]["llmagic"])
 
     @property
+    def stdout(self) -> str:
+        return self._stream("stdout")
+
+    @property
     def stderr(self) -> str:
-        streams = self.of("stream")
-        return "".join(m.text for m in streams if m.content["name"] == "stderr")
+        return self._stream("stderr")
 
     @property
     def error(self) -> str | None:
@@ -67,6 +70,9 @@ class Outcome:
         """The error as a front end shows it."""
         (error,) = self.of("error")
         return "\n".join(error.content["traceback"])
+
+    def _stream(self, name: str) -> str:
+        return "".join(m.text for m in self.of("stream") if m.content["name"] == name)
 
     @property
     def _last(self) -> Message:

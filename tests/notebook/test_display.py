@@ -166,6 +166,17 @@ def test_notices_go_to_stderr_on_every_screen(capsys: pytest.CaptureFixture[str]
         assert capsys.readouterr() == ("", "llmagic: a checkpoint could not be used\n")
 
 
+def test_what_is_no_warning_is_no_red_box_in_a_notebook(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = Notice("the demo model answers", warns=False)
+    for screen in (live()[0], Final(Published())):
+        screen.event(told)
+        assert capsys.readouterr() == ("llmagic: the demo model answers\n", "")
+    Terminal(stream=True).event(told)
+    assert capsys.readouterr() == ("", "llmagic: the demo model answers\n")
+
+
 def test_a_terminal_streams_and_ends_the_line(capsys: pytest.CaptureFixture[str]) -> None:
     screen = Terminal(stream=True)
     screen.event(Prefill(0, 9))
