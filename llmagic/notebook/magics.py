@@ -10,7 +10,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 from traitlets import TraitError
 
 from llmagic.errors import UsageError
-from llmagic.notebook import display, interrupts, options, panel, transforms
+from llmagic.notebook import completing, display, interrupts, options, panel, transforms
 from llmagic.notebook.ahead import Ahead
 from llmagic.notebook.asking import ask
 from llmagic.notebook.commands import COMMANDS, HELP_TEXT
@@ -128,6 +128,7 @@ def load_ipython_extension(shell: Any) -> None:
     shell.events.register("pre_execute", magics.ahead.pause)
     shell.events.register("post_execute", magics.ahead.resume)
     transforms.install(shell)
+    completing.install(shell, magics.llm_cell.parser)
     panel.install(shell, magics.panel)
 
 
@@ -146,5 +147,6 @@ def unload_ipython_extension(shell: Any) -> None:
     magics.close()
     shell.configurables.remove(magics)
     transforms.remove(shell)
+    completing.remove(shell)
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop("llm", None)
