@@ -5,6 +5,7 @@ import { ICompletionProviderManager } from '@jupyterlab/completer';
 import { INotebookTracker } from '@jupyterlab/notebook';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { Token } from '@lumino/coreutils';
+import { MessageLoop } from '@lumino/messaging';
 import { addCommands } from './commands';
 import { Completion } from './completion';
 import { Conversations } from './conversations';
@@ -102,6 +103,11 @@ const panel: JupyterFrontEndPlugin<void> = {
         if (!turns.isAttached) {
           app.shell.add(turns, 'right', { rank: 900 });
         }
+        // The palette activates the notebook when it loses the focus, and that its cells: both
+        // are to happen before.
+        (document.activeElement as HTMLElement | null)?.blur();
+        MessageLoop.flush();
+        MessageLoop.flush();
         app.shell.activateById(turns.id);
       }
     });

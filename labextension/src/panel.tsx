@@ -5,6 +5,7 @@ import * as React from 'react';
 import { count, size } from './describe';
 import { IKernelState, IShare, ITurn, IVersion } from './kernelstate';
 import { PanelModel } from './panelmodel';
+import { rows } from './rows';
 
 export const icon = new LabIcon({
   name: 'llmagic:turns',
@@ -31,7 +32,7 @@ export class TurnsPanel extends ReactWidget {
   protected override render(): React.JSX.Element {
     return (
       <UseSignal signal={this._model.stateChanged}>
-        {() => <Content model={this._model} />}
+        {() => <Content model={this._model} onDrawn={() => this._enter()} />}
       </UseSignal>
     );
   }
@@ -39,6 +40,8 @@ export class TurnsPanel extends ReactWidget {
   protected override onActivateRequest(message: Message): void {
     super.onActivateRequest(message);
     this.node.focus();
+    this._isEntering = true;
+    this._enter();
   }
 
   protected override onAfterShow(message: Message): void {
@@ -50,10 +53,26 @@ export class TurnsPanel extends ReactWidget {
     super.onAfterHide(message);
     this._model.isActive = false;
   }
+
+  /** Move the focus on to the turn of the active cell, or to the last one, once it is drawn. */
+  private _enter(): void {
+    const turns = [...this.node.querySelectorAll<HTMLElement>('.llm-Turn[data-current=true]')];
+    const { activeCell } = this._model;
+    const turn = turns.find(({ dataset }) => dataset.cell === activeCell) ?? turns.at(-1);
+    if (this._isEntering && document.activeElement === this.node) {
+      turn?.querySelector<HTMLElement>('.llm-Turn-go')?.focus();
+    }
+    // Who went elsewhere meanwhile is not called back.
+    this._isEntering &&= document.activeElement === this.node;
+  }
+
+  private _isEntering = false;
 }
 
-function Content({ model }: { model: PanelModel }): React.JSX.Element {
+function Content(props: { model: PanelModel; onDrawn: () => void }): React.JSX.Element {
+  const { model, onDrawn } = props;
   const { state } = model;
+  React.useEffect(onDrawn);
   if (state === null) {
     return (
       <p className="llm-Panel-empty">
@@ -113,32 +132,10 @@ function Share(props: {
   );
 }
 
-/** Turns below their parents; only where a branch begins the tree steps to the right. */
 function Tree({ model, turns }: { model: PanelModel; turns: ITurn[] }): React.JSX.Element {
-  const children = new Map<string | null, ITurn[]>();
-  const known = new Set(turns.map(turn => turn.turn));
-  for (const turn of turns) {
-    const parent = turn.parent !== null && known.has(turn.parent) ? turn.parent : null;
-    children.set(parent, [...(children.get(parent) ?? []), turn]);
-  }
-  const rows: { turn: ITurn; depth: number }[] = [];
-  const walk = (parent: string | null, depth: number) => {
-    const branches = children.get(parent) ?? [];
-    // The current path goes straight down, others are drawn beside it, before it.
-    const straight = branches.find(turn => turn.current) ?? branches.at(-1);
-    for (const turn of branches.filter(each => each !== straight)) {
-      rows.push({ turn, depth: depth + 1 });
-      walk(turn.turn, depth + 1);
-    }
-    if (straight !== undefined) {
-      rows.push({ turn: straight, depth });
-      walk(straight.turn, depth);
-    }
-  };
-  walk(null, 0);
   return (
     <ul className="llm-Turns" aria-label="Turns">
-      {rows.map(({ turn, depth }) => (
+      {rows(turns).map(({ turn, depth }) => (
         <Row key={`${turn.turn} ${turn.cell}`} model={model} turn={turn} depth={depth} />
       ))}
     </ul>
@@ -155,6 +152,7 @@ function Row(props: { model: PanelModel; turn: ITurn; depth: number }): React.JS
   return (
     <li
       className="llm-Turn"
+      data-cell={turn.cell}
       data-current={turn.current}
       data-stale={turn.stale}
       style={{ marginLeft: `${Math.min(depth, 8) * 12}px` }}

@@ -100,6 +100,11 @@ export class PanelModel extends VDomModel {
         }).length;
   }
 
+  /** The id of the cell that the notebook would run. */
+  get activeCell(): string | undefined {
+    return this._panel?.content.activeCell?.model.id;
+  }
+
   /** Bring a turn's cell into view. */
   goTo(turn: ITurn): void {
     const index = this._index(turn.cell);

@@ -12,12 +12,27 @@ def test_turns_versions_and_stale_cells(lab: Open, toy_llama: Toy) -> None:
     page.run_all()
     page.expect(None, "fresh", "fresh")
     first = page.usage(1)
-    page.command("llmagic:show-panel")
+    keyboard = page.page.keyboard
+    page.command("apputils:activate-command-palette")
+    keyboard.type("turns of the")
+    found = page.page.locator(".lm-CommandPalette").get_by_text("Show Turns of the Conversation")
+    found.wait_for()
+    keyboard.press("Enter")
     panel = page.page.get_by_role("region", name="Turns of this conversation")
     panel.get_by_text("llmagic toy llama").wait_for()
     turns = panel.locator(".llm-Turn")
     page.wait("document.querySelectorAll('.llm-Turn').length === 2")
     assert panel.get_by_text("Memory", exact=True).count() == 1
+
+    # With the keyboard: to the turn of the active cell, its buttons, and those of the one above.
+    page.wait("document.activeElement.matches('.llm-Turn-go')")
+    page.wait("document.activeElement.closest('.llm-Turn').dataset.cell === cells[2].id")
+    for label in ("Pin turn 2", "Forget turn 2", "Versions of turn 2"):
+        keyboard.press("Tab")
+        assert page.focused() == label
+    for _ in range(4):
+        keyboard.press("Shift+Tab")
+    assert page.focused() == "Versions of turn 1"
 
     panel.locator(".llm-Turn-go").first.click()
     assert page.js("return panel.content.activeCellIndex;") == 1
