@@ -6,6 +6,7 @@ its dialogues by length, so that little of a batch is padding.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -107,6 +108,8 @@ def example(rng: np.random.Generator, tokenizer: Tokenizer, part: Round, simple:
         made = DRILLS[which](rng) if drills else dialogue(rng, held_out=part.held_out)
         if simple and len(made.scenes) > 2:
             continue
+        if part.plots:
+            made.plot(part.plots, random.Random(int(rng.integers(2**62))))
         tokens = tokenizer.tokens(made)
         if len(tokens.ids) <= LENGTHS[-1]:
             return Example(tokens, list(made.tasks), list(made.scenes))

@@ -44,6 +44,9 @@ _SEVERAL: Weighted = (
     (which, 5.0), (compare, 4.0), (recall, 1.5), (place, 1.5), (relation, 1.5), (count, 1.2),
     (is_there, 1.0), (colour, 0.8), (how_many_pictures, 0.2), (missing_picture, 0.2),
 )  # fmt: skip
+_FOUND: Weighted = (
+    (which, 9.0), (compare, 1.5), (recall, 0.7), (place, 0.7), (count, 0.7), (is_there, 0.5),
+)  # fmt: skip
 _PLACES: Weighted = (
     (place, 4.0), (relation, 3.0), (count, 1.0), (size, 0.8), (colour, 0.5), (is_there, 0.5),
 )  # fmt: skip
@@ -51,6 +54,10 @@ _COMPARED: Weighted = (
     (compare, 5.0), (which, 4.0), (count, 3.0), (size, 2.5), (place, 0.7), (is_there, 0.7),
     (recall, 0.3),
 )  # fmt: skip
+_SIZES: Weighted = (
+    (size, 8.0), (place, 1.0), (relation, 0.7), (count, 0.7), (is_there, 0.7), (colour, 0.5),
+)  # fmt: skip
+_SIZES_OF_SEVERAL: Weighted = (*_SIZES, (which, 1.2), (compare, 1.2), (recall, 0.3))
 _FACTS: Weighted = ((tell_fact, 3.0), (ask_fact, 4.0), (chat, 0.3))
 
 
@@ -70,7 +77,7 @@ def _shows(talk: Talk) -> bool:
     return talk.rng.choice((is_there, is_there, colour, place))(talk, shows=True)
 
 
-def several(rng: np.random.Generator) -> Dialogue:
+def several(rng: np.random.Generator, about: Weighted = _SEVERAL) -> Dialogue:
     """A random dialogue of questions about two to four pictures, soon after they were shown."""
     talk = Talk(random.Random(int(rng.integers(2**62))), held_out=False, draw=True, strangers=0.8)
     if talk.rng.random() < 0.2:
@@ -85,8 +92,13 @@ def several(rng: np.random.Generator) -> Dialogue:
         elif told and talk.rng.random() < 0.3:
             _one_of(talk, _FACTS)
         else:
-            _one_of(talk, _SEVERAL)
+            _one_of(talk, about)
     return talk.dialogue
+
+
+def found(rng: np.random.Generator) -> Dialogue:
+    """A random dialogue about which of two to four pictures had something."""
+    return several(rng, _FOUND)
 
 
 def facts(rng: np.random.Generator) -> Dialogue:
@@ -135,11 +147,34 @@ def compared(rng: np.random.Generator) -> Dialogue:
     return talk.dialogue
 
 
+def sizes(rng: np.random.Generator, *, held_out: bool = False, draw: bool = True) -> Dialogue:
+    """A random dialogue about which shape is the bigger, in one to four pictures."""
+    talk = Talk(
+        random.Random(int(rng.integers(2**62))),
+        held_out=held_out,
+        draw=draw,
+        strangers=0.8,
+        sized=0.9,
+    )
+    if talk.rng.random() < 0.2:
+        begin(talk)
+    pictures = talk.rng.choice((1, 2, 3, 3, 4))
+    for turn in range(12):
+        if turn < pictures:
+            way = talk.rng.choice((share, describe, size, size, size, place))
+            way(talk) if way is share else way(talk, shows=True)
+        elif talk.rng.random() < 0.1:
+            _one_of(talk, _FACTS)
+        else:
+            _one_of(talk, _SIZES if len(talk.views) == 1 else _SIZES_OF_SEVERAL)
+    return talk.dialogue
+
+
 def _one_of(talk: Talk, choices: Weighted) -> None:
     turns, weights = zip(*choices, strict=True)
     while not talk.rng.choices(turns, weights)[0](talk):
         pass
 
 
-DRILLS = (few, several, facts, places, compared)
+DRILLS = (few, several, facts, places, compared, sizes, found)
 """In the order of `training.plan.Round.drills`."""

@@ -17,11 +17,15 @@ from typing import Any
 import numpy as np
 
 from training.dialogues import Dialogue, dialogue
+from training.drill import sizes
 
 SEED = 20261123
 """Training counts its seeds up from small numbers (`training.data`)."""
 
 TURNS = 2400
+
+SIZES = 300
+"""Turns of dialogues about sizes after them, which are seldom asked for in the others."""
 
 
 def write(path: Path) -> int:
@@ -29,8 +33,9 @@ def write(path: Path) -> int:
     rng = np.random.default_rng([SEED, 0])
     records: list[dict[str, Any]] = []
     turns = 0
-    while turns < TURNS:
-        made = dialogue(rng, held_out=True, draw=False)
+    while turns < TURNS + SIZES:
+        make = dialogue if turns < TURNS else sizes
+        made = make(rng, held_out=True, draw=False)
         records.append(record(made))
         turns += len(made.tasks)
     text = json.dumps(records, separators=(",", ":"))

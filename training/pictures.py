@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from llmagic.demo.picture import Scene
+from llmagic.demo.plot import plotted
 from training.dialogues.scenes import CELL, kinds, pixels, random_scene
 
 
@@ -75,17 +76,23 @@ def _group(scenes: list[Scene], arrays: list[npt.NDArray[np.uint8]], places: lis
 
 
 class Scenes(Dataset[list[Pictures]]):
-    """Batches of random pictures; a batch's number says which."""
+    """Batches of random pictures, some as plots; a batch's number says which."""
 
-    def __init__(self, name: str, size: int) -> None:
+    def __init__(self, name: str, size: int, plots: float = 0.0) -> None:
         self.name = name
         self.size = size
+        self.plots = plots
 
     def __getitem__(self, index: int) -> list[Pictures]:
         """The pictures of a batch, grouped by size."""
         rng = random.Random(f"{self.name} pictures {index}")
         scenes = [random_scene(rng)[0] for _ in range(self.size)]
-        return grouped(scenes, [pixels(scene, rng) for scene in scenes])
+        arrays = [pixels(scene, rng) for scene in scenes]
+        for at in range(self.size if self.plots else 0):
+            if rng.random() < self.plots:
+                scenes[at], image = plotted(scenes[at], rng)
+                arrays[at] = np.asarray(image)
+        return grouped(scenes, arrays)
 
     def batches(self, stop: int) -> Iterator[list[Pictures]]:
         """So many batches, made by another process."""

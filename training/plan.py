@@ -25,7 +25,10 @@ class Round:
         Of so many dialogues, the one with most of the hard questions is taken.
     drills : tuple of float
         Fractions of dialogues that are all questions of one sort: about one or two pictures, about
-        several, about what was told, about places, comparisons (`training.drill.DRILLS`).
+        several, about what was told, about places, comparisons, sizes, which picture had something
+        (`training.drill.DRILLS`).
+    plots : float
+        Fraction of the pictures that stand inside the axes of a plot.
     held_out : bool
         Whether names and words are ones that training never tells; for checks.
     simple : int
@@ -42,6 +45,7 @@ class Round:
     choice: int = 1
     simple: int = 0
     drills: tuple[float, ...] = ()
+    plots: float = 0.0
     held_out: bool = False
 
     @property

@@ -70,7 +70,8 @@ def look(
     """
     optimiser = Optimiser((vision, eyes), plan.muon, plan.adam)
     began, counts = time.monotonic(), torch.zeros(2)
-    for step, groups in enumerate(Scenes("train", plan.pictures).batches(plan.look.length)):
+    scenes = Scenes("train", plan.pictures, plan.look.plots)
+    for step, groups in enumerate(scenes.batches(plan.look.length)):
         total = torch.zeros((), device=device)
         for group in groups:
             group = moved(group, device)

@@ -1,6 +1,6 @@
 """How well the demo model answers: `python -m llmagic.demo.evaluate`.
 
-2,400 turns of dialogues that were not trained on, each asked through a session, greedily, on top
+2,700 turns of dialogues that were not trained on, each asked through a session, greedily, on top
 of the model's own earlier replies; an answer counts when it is the right one to the letter.
 """
 
@@ -13,11 +13,13 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 
 from llmagic.demo.picture import Object, Scene
+from llmagic.demo.plot import plotted
 from llmagic.events import Delta, Event
 from llmagic.prompt.images import picture
 from llmagic.prompt.parts import ImagePart, Part, TextPart
@@ -75,10 +77,16 @@ def scene(record: dict[str, Any]) -> Scene:
 
 
 def questions(
-    dialogue: dict[str, Any],
+    dialogue: dict[str, Any], *, plots: bool = False
 ) -> Iterator[tuple[str, tuple[Part, ...], str, str | None]]:
-    """Each turn of a dialogue: its task, question, right answer, and the system prompt."""
-    scenes = [ImagePart(picture(scene(one).image())) for one in dialogue["scenes"]]
+    """Each turn of a dialogue: its task, question, right answer, and the system prompt.
+
+    With `plots` every picture stands inside the axes of a plot.
+    """
+    scenes = [
+        ImagePart(picture(plotted(scene(one), Random(n))[1] if plots else scene(one).image()))
+        for n, one in enumerate(dialogue["scenes"])
+    ]
     tasks = iter(dialogue["tasks"])
     system: str | None = None
     parts: tuple[Part, ...] = ()
@@ -93,11 +101,11 @@ def questions(
             yield next(tasks), parts, content[0], system
 
 
-def ask_all(session: Session, dialogue: dict[str, Any]) -> Iterator[Asked]:
+def ask_all(session: Session, dialogue: dict[str, Any], *, plots: bool = False) -> Iterator[Asked]:
     """Ask the questions of a dialogue, in order."""
     turn: Turn | None = None
     n_pictures = len(dialogue["scenes"])
-    for task, parts, wanted, system in questions(dialogue):
+    for task, parts, wanted, system in questions(dialogue, plots=plots):
         turn, margin = answered(session, parts, after=turn, system=system)
         yield Asked(task, parts, wanted, turn.text, n_pictures, margin)
 
@@ -167,7 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m llmagic.demo.evaluate", description=__doc__)
     parser.add_argument("model", nargs="?", default="demo", help="its name or GGUF file (demo)")
     parser.add_argument("--projector", type=Path, help="its projector, if not beside it")
-    parser.add_argument("--turns", type=int, default=2400, help="how many to ask at most (2400)")
+    parser.add_argument("--turns", type=int, default=sys.maxsize, help="how many to ask at most")
+    parser.add_argument("--plots", action="store_true", help="draw the pictures as plots")
     parser.add_argument("--threads", type=int, default=0, help="0: one for each physical core")
     parser.add_argument("--wrong", action="store_true", help="print the wrong answers")
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
@@ -178,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for dialogue in dialogues():
             if len(turns) >= given.turns:
                 break
-            turns += ask_all(session, dialogue)
+            turns += ask_all(session, dialogue, plots=given.plots)
             session.engine.checkpoints.tree.clear()
     if given.wrong:
         for one in turns:

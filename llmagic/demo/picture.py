@@ -90,12 +90,16 @@ class Scene:
     def image(self) -> Image.Image:
         """The picture, anti-aliased, of mode RGB."""
         image = Image.new("RGB", (self.width, self.height), self.background)
+        self.paint(image)
+        return image
+
+    def paint(self, image: Image.Image) -> None:
+        """Draw the shapes, anti-aliased, on a picture of mode RGB."""
         for item in self.objects:
             rgb = item.rgb or _PAINT[item.colour][0]
             mask = _mask(item.shape, max(4, round(item.size)), round(item.angle))
             corner = (round(item.x - mask.width / 2), round(item.y - mask.height / 2))
             image.paste(rgb, corner, mask)
-        return image
 
     def array(self) -> npt.NDArray[np.uint8]:
         """The picture as pixels, H x W x 3."""

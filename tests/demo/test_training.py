@@ -21,9 +21,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 SHAPE = Shape(width=64, layers="da", ffn=64, vision_width=64, vision_ffn=64, vision_layers=1)
 PLAN = Plan(
-    look=Round(2),
+    look=Round(2, plots=0.5),
     pictures=8,
-    talk=(Round(6, leave=4, vision=(0.3, 1.0), alike=False), Round(2, peak=0.5, choice=2)),
+    talk=(
+        Round(6, leave=4, vision=(0.3, 1.0), alike=False),
+        Round(2, peak=0.5, choice=2, drills=(0.0,) * 5 + (0.5, 0.4), plots=0.5),
+    ),
     tokens=1024,
     check_every=3,
     save_every=2,

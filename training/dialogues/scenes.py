@@ -41,14 +41,18 @@ def random_kinds(rng: random.Random, n: int, earlier: Sequence[Kind] = ()) -> li
     return kinds
 
 
-def random_scene(rng: random.Random, kinds: Sequence[Kind] | None = None) -> tuple[Scene, bool]:
-    """A scene with these kinds (one to four if not given), and whether they stand in a column."""
+def random_scene(
+    rng: random.Random, kinds: Sequence[Kind] | None = None, sized: float = 0.4
+) -> tuple[Scene, bool]:
+    """A scene with these kinds (one to four if not given), and whether they stand in a column.
+
+    Sizes are told apart in `sized` of the scenes only; elsewhere they are anything between.
+    """
     if kinds is None:
         kinds = random_kinds(rng, rng.randint(1, 4))
     column = len(kinds) in (2, 3) and rng.random() < 0.5
-    # Sizes are told apart in some pictures only; elsewhere they are anything between.
-    sized = rng.random() < 0.4
-    objects = [(*kind, rng.choice(("small", "big")) if sized else None) for kind in kinds]
+    differ = rng.random() < sized
+    objects = [(*kind, rng.choice(("small", "big")) if differ else None) for kind in kinds]
     scene = arrange(
         objects,
         rng,

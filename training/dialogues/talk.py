@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmagic.demo.picture import Object, Scene
+from llmagic.demo.plot import plotted
 from training.dialogues.scenes import Kind, pixels, random_kinds, random_scene
 from training.dialogues.typed import typed
 from training.dialogues.words import value
@@ -48,6 +49,18 @@ class Dialogue:
     tasks: list[str] = field(default_factory=list)
     scenes: list[Scene] = field(default_factory=list)
 
+    def plot(self, share: float, rng: random.Random) -> None:
+        """Put a share of the pictures inside the axes of plots."""
+        n = 0
+        for message in self.messages:
+            for at, part in enumerate(message.parts):
+                if isinstance(part, str):
+                    continue
+                if rng.random() < share:
+                    self.scenes[n], image = plotted(self.scenes[n], rng)
+                    message.parts[at] = np.asarray(image)
+                n += 1
+
 
 @dataclass
 class View:
@@ -84,11 +97,18 @@ class Talk:
     """
 
     def __init__(
-        self, rng: random.Random, *, held_out: bool, draw: bool, strangers: float = 0.0
+        self,
+        rng: random.Random,
+        *,
+        held_out: bool,
+        draw: bool,
+        strangers: float = 0.0,
+        sized: float = 0.4,
     ) -> None:
         self.rng = rng
         self.held_out = held_out
         self.strangers = strangers
+        self.sized = sized
         self.dialogue = Dialogue()
         self.views: list[View] = []
         self.facts: dict[str, str] = {}
@@ -109,7 +129,7 @@ class Talk:
         seen = [(item.colour, item.shape) for view in self.views for item in view.objects]
         if kinds is None:
             kinds = random_kinds(self.rng, self.rng.choice((1, 2, 2, 3, 3, 4, 4)), seen)
-        view = View(*random_scene(self.rng, kinds))
+        view = View(*random_scene(self.rng, kinds, self.sized))
         self.views.append(view)
         self.dialogue.scenes.append(view.scene)
         return view
