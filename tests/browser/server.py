@@ -35,10 +35,16 @@ class Server:
         extensions = folder / "data" / "labextensions"
         for each in (self.notebooks, extensions):
             each.mkdir(parents=True)
-        # Its question would lie over the panel.
-        news = folder / "settings" / "@jupyterlab" / "apputils-extension"
-        news.mkdir(parents=True)
-        (news / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
+        settings = {
+            # Its question would lie over the panel.
+            "apputils-extension/notification": {"fetchNews": "false"},
+            # A kernel's first completion imports jedi; JupyterLab waits for it for a second only.
+            "completer-extension/manager": {"providerTimeout": 30_000},
+        }
+        for name, values in settings.items():
+            file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            file.parent.mkdir(parents=True)
+            file.write_text(json.dumps(values))
         (extensions / "llmagic").symlink_to(BUILT, target_is_directory=True)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
