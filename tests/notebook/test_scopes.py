@@ -268,9 +268,10 @@ def test_export(cells: Cells, qwen35: Toy, tmp_path: Path) -> None:
     assert "What is \\<this>?" in text
     cells.run("%llm export other.md --thread other")
     assert "elsewhere" in (tmp_path / "other.md").read_text()
-    for line in ("talk.txt", "no/such/folder/talk.json", "talk.md --thread nothing"):
+    for line in ("talk.txt", "no/such/talk.json", "no/such.md/talk.md", "talk.md --thread nothing"):
         with pytest.raises(UsageError):
             cells.run(f"%llm export {line}")
+    assert not list(tmp_path.glob("no*")), "no folder is made, with images or without"
     assert not list(tmp_path.glob(".talk*")), "nothing half written"
 
 

@@ -117,7 +117,7 @@ def _markdown(last: Turn, path: Path) -> Iterator[str]:
                 continue
             picture = part.picture
             if picture.digest not in names:
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(exist_ok=True)
                 name = f"image-{len(names) + 1}.png"
                 _write(folder / name, picture.png())
                 names[picture.digest] = f"![image {len(names) + 1}](<{folder.name}/{name}>)"
