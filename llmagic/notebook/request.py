@@ -143,10 +143,8 @@ class Reader:
     """Reads the cells that were sent; those that are as they were sent last are not read again."""
 
     def __init__(self) -> None:
-        self._sent = Vector[object]()
-        self._last = Document("", ())
-        # Its cells.
-        self._cells = Vector[Cell]()
+        # What was sent last, and what it was read as: as one, so that Ctrl-C leaves no half of it.
+        self._last = (Vector[object](), Vector[Cell](), Document("", ()))
 
     def read(self, notebook: str, sent: list[object]) -> Document:
         """A notebook by its path and the list of its cells.
@@ -156,19 +154,19 @@ class Reader:
         MalformedError
             One of them is none.
         """
-        known = self._last
-        n = _alike(sent, self._sent)
-        rest, others = sent[n:], self._sent[n:]
+        told, cells, known = self._last
+        n = _alike(sent, told)
+        rest, others = sent[n:], told[n:]
         last = _alike(rest[::-1], others[::-1])
-        stop = len(self._cells) - last
-        rest, gone = rest[: len(rest) - last], self._cells[n:stop]
+        stop = len(cells) - last
+        rest, gone = rest[: len(rest) - last], cells[n:stop]
         if rest or gone:
             new = tuple(map(_cell, rest))
             # The bytes of images come once, and are not kept here.
             kept = [None if _has_bytes(c) else each for c, each in zip(new, rest, strict=True)]
-            self._sent = self._sent.first(n).plus((*kept, *self._sent[stop:]))
-            self._cells = self._cells.first(n).plus((*new, *self._cells[stop:]))
-            found = Document(notebook, self._cells)
+            told = told.first(n).plus((*kept, *told[stop:]))
+            cells = cells.first(n).plus((*new, *cells[stop:]))
+            found = Document(notebook, cells)
             before, after = [cell.id for cell in gone], [cell.id for cell in new]
             if before == after or (not last and before == after[: len(before)]):
                 # As the properties would have found them.
@@ -182,7 +180,7 @@ class Reader:
             found = replace(known, notebook=notebook)
         else:
             return known
-        self._last = found
+        self._last = told, cells, found
         return found
 
 

@@ -175,3 +175,21 @@ def test_what_was_sent_before_is_not_read_again() -> None:
     assert first is not None
     assert second is not None
     assert all(a is b for a, b in zip(first.cells[:3], second.cells[:3], strict=True))
+
+
+def test_a_reading_that_was_stopped_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C at any line of it: the next reading gives what came, not what stood there before."""
+    reader = Reader()
+    cells: list[object] = [cell(str(number)) for number in range(3)]
+    reader.read("n", cells)
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("Document", "_places"):
+        cells = [*cells, cell(name)]
+        with monkeypatch.context() as patch:
+            patch.setattr(f"llmagic.notebook.request.{name}", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                reader.read("n", cells)
+        assert reader.read("n", cells) == Reader().read("n", cells)
