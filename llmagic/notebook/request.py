@@ -22,6 +22,9 @@ MOST_CELLS = 4096
 
 _URI = re.compile(r"[a-z][a-z0-9+.-]+:")
 
+_UNLIKE = object()
+"""Equal to nothing that can be sent."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -163,7 +166,7 @@ class Reader:
         if rest or gone:
             new = tuple(map(_cell, rest))
             # The bytes of images come once, and are not kept here.
-            kept = [None if _has_bytes(c) else each for c, each in zip(new, rest, strict=True)]
+            kept = [_UNLIKE if _has_bytes(c) else each for c, each in zip(new, rest, strict=True)]
             told = told.first(n).plus((*kept, *told[stop:]))
             cells = cells.first(n).plus((*new, *cells[stop:]))
             found = Document(notebook, cells)

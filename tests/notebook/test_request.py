@@ -193,3 +193,11 @@ def test_a_reading_that_was_stopped_leaves_nothing(monkeypatch: pytest.MonkeyPat
             with pytest.raises(KeyboardInterrupt):
                 reader.read("n", cells)
         assert reader.read("n", cells) == Reader().read("n", cells)
+
+
+def test_null_is_no_cell_that_came_with_its_images() -> None:
+    reader = Reader()
+    data = {"mime": "image/png", "sha256": "0", "data": "AAAA"}
+    reader.read("n", [cell(attachments={"x": data})])
+    with pytest.raises(MalformedError):
+        reader.read("n", [None])
