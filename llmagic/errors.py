@@ -83,7 +83,7 @@ class CheckpointError(LLMagicError):
 
 
 class Interrupted(LLMagicError, KeyboardInterrupt):
-    """The user interrupted the cell; the turn is not part of the conversation.
+    """The user interrupted the cell; its text says whether the turn is part of the conversation.
 
     It is a `KeyboardInterrupt`, so "Run All" stops at the cell as it does for any other.
 

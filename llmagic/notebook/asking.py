@@ -16,7 +16,7 @@ from llmagic.notebook.blocks import blocks_of
 from llmagic.notebook.cell import known_again, parts_of, schema_from, tools_from
 from llmagic.notebook.conversation import Place
 from llmagic.notebook.entries import Entry
-from llmagic.notebook.interrupts import import_all
+from llmagic.notebook.interrupts import KEPT, held, import_all, told
 from llmagic.notebook.question import question
 from llmagic.notebook.reply import Reply
 from llmagic.notebook.request import Document, Request, current_request
@@ -85,13 +85,14 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
         raise
     for earlier in _earlier(runtime, place, request, document):
         session.replaces(turn, earlier)
-    runtime.conversation.put(place, turn, request, system=given.system)
-    if given.resample:
-        runtime.conversation.drawn(request)
-    mark = display.cut(turn.stop, len(turn.tokens), turn.sampling.max_tokens)
-    screen.finish(blocks_of(turn), _with_usage(metadata, turn.usage), mark)
-    if given.out is not None:
-        shell.user_ns[given.out] = Reply(turn, turn.usage)
+    with told(KEPT), held():
+        runtime.conversation.put(place, turn, request, system=given.system)
+        if given.resample:
+            runtime.conversation.drawn(request)
+        mark = display.cut(turn.stop, len(turn.tokens), turn.sampling.max_tokens)
+        screen.finish(blocks_of(turn), _with_usage(metadata, turn.usage), mark)
+        if given.out is not None:
+            shell.user_ns[given.out] = Reply(turn, turn.usage)
 
 
 def _place(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from llmagic.notebook.entries import Entry, Scope
+from llmagic.notebook.interrupts import held
 from llmagic.notebook.order import Order
 from llmagic.notebook.request import Cell, Document, Request
 from llmagic.notebook.versions import Versions
@@ -36,6 +37,8 @@ class Conversation:
     same cell again replaces its turn and sees what stood before it; a new cell is appended, and so
     is every execution of a cell without a name. One execution that asks more than once gives that
     many turns, one after the other.
+
+    Ctrl-C waits for each change of it, half of which would lose the turns below.
 
     Attributes
     ----------
@@ -90,6 +93,7 @@ class Conversation:
         found = [cell for cell in self._order.lacking(document) if cell.id not in gone]
         return [cell for cell in found if document.index[cell.id] < stop]
 
+    @held()
     def follow(self, document: Document, taken_over: Mapping[str, Entry]) -> None:
         """Bring the turns into the order of the notebook; those of cells it lacks are put aside.
 
@@ -150,6 +154,7 @@ class Conversation:
         after, inherited = self._end(start, scope)
         return Place(start, stop, after, inherited if system is None else system, scope)
 
+    @held()
     def put(self, place: Place, turn: Turn, request: Request, *, system: str | None = None) -> None:
         """Store `turn` at its place; the turns below it now follow it."""
         entry = Entry(turn, request, system, place.scope)
@@ -161,6 +166,7 @@ class Conversation:
             self._gone = [each for each in self._gone if each.request.cell != request.cell]
         self._append(below)
 
+    @held()
     def restore(self, cell: str, turn: str) -> Entry | None:
         """Put an earlier turn of a cell back in its place.
 
@@ -178,6 +184,7 @@ class Conversation:
         self._append([entry, *below])
         return self.entries[start]
 
+    @held()
     def remove(self, entries: Iterable[Entry]) -> None:
         """Forget turns: they are neither in the conversation nor among the versions any more.
 
@@ -278,6 +285,7 @@ class Conversation:
 
     # --- another model, another draw -----------------------------------------------------------
 
+    @held()
     def use_model(self, model: Hashable, tokenize: Callable[[str], Iterable[int]]) -> None:
         """Let another model read the replies that stand there: as its own tokens.
 

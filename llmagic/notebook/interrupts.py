@@ -1,7 +1,8 @@
-"""Ctrl-C outside of the model's work: never in the middle of an import, and always one line.
+"""Ctrl-C outside of the model's work: at once but for what must be whole, and always one line.
 
 A module that was half imported is not whole again in this process: numpy refuses to be loaded
-twice. What the model does has an interrupt of its own (`llmagic.model.interrupt`).
+twice. Half of a change of the conversation would lose turns. What the model does has an interrupt
+of its own (`llmagic.model.interrupt`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from types import FrameType
 from llmagic.errors import Interrupted
 
 STOPPED = "the turn is not part of the conversation."
+KEPT = "the reply was complete, and the turn is part of the conversation."
 
 
 @contextmanager
@@ -35,20 +37,22 @@ def told(message: str = STOPPED) -> Iterator[None]:
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Let a Ctrl-C wait until what is inside is done.
+    """Let a Ctrl-C wait until what is inside is done; then it goes where it would have gone.
 
     Raises
     ------
     KeyboardInterrupt
-        There was one.
+        There was one, and this is not inside of another `held`.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are handled in the main thread alone
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Signals are handled in the main thread alone; between two cells a kernel ignores this one.
+        yield
         return
-    came: list[int] = []
+    came: list[tuple[int, FrameType | None]] = []
 
-    def remember(number: int, _: FrameType | None) -> None:
-        came.append(number)
+    def remember(number: int, frame: FrameType | None) -> None:
+        came.append((number, frame))
 
     previous = signal.signal(signal.SIGINT, remember)
     try:
@@ -57,7 +61,9 @@ def held() -> Iterator[None]:
         # None: the handler was not set from Python; SIG_DFL is the closest there is.
         signal.signal(signal.SIGINT, signal.SIG_DFL if previous is None else previous)
     if came:
-        raise KeyboardInterrupt
+        if not callable(previous):
+            raise KeyboardInterrupt
+        previous(*came[0])
 
 
 def import_all(*, schema: bool = False) -> None:

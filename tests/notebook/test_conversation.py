@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable
+
+import pytest
+
 from llmagic.notebook.conversation import Conversation, Place
 from llmagic.notebook.entries import Entry
 from llmagic.notebook.notebooks import Notebooks
@@ -341,3 +346,39 @@ def test_the_options_of_a_source() -> None:
     assert options_of("%%llm --stop -s\nHi").system is None
     for source in ("%%llm\nHi", "%%llm\n-s Hi", "%%llm -s 'open\nHi", "%%llms -s a\nb", "x", ""):
         assert options_of(source).system is None
+
+
+CELLS = tuple(Cell(cell, "", None) for cell in "fbcdea")
+CHANGES: dict[str, Callable[[Notebook], object]] = {
+    "put": lambda notebook: notebook.run("y", "b"),
+    "follow": lambda notebook: notebook.conversation.follow(Document("book", CELLS), {}),
+    "restore": lambda notebook: notebook.conversation.restore("b", b"b".hex()),
+    "remove": lambda notebook: notebook.conversation.remove(notebook.conversation.entries[:1]),
+    "model": lambda notebook: notebook.conversation.use_model("two", lambda _: [7]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_ctrl_c_waits_for_a_change(
+    change: Callable[[Notebook], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, stopped = Notebook(), Notebook()
+    for notebook in (whole, stopped):
+        for cell in "abcdef":
+            notebook.run(cell, cell)
+        notebook.run("x", "b")
+        notebook.conversation.use_model("one", lambda _: [7])
+    change(whole)
+    standing_on, calls = Turn.standing_on, 0
+
+    def pressed(turn: Turn, parent: Turn | None, system: str | None) -> Turn:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            signal.raise_signal(signal.SIGINT)
+        return standing_on(turn, parent, system)
+
+    monkeypatch.setattr(Turn, "standing_on", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        change(stopped)
+    assert stopped.chain == whole.chain

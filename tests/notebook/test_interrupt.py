@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from llmagic.notebook.display import INTERRUPTED
+from llmagic.notebook.interrupts import held
 from tests.notebook.conftest import write_picture
 from tests.notebook.kernel import Kernel, Message, Outcome
 from tests.toys import Toy
@@ -200,3 +202,31 @@ def test_run_all_stops(kernel: Kernel, llama: Toy) -> None:
     kernel.load(llama.model)
     outcome = interrupt(kernel, DECODE, "%%llm --max-tokens 3000 -t 1.5 --min-p 0\nA story.")
     assert outcome.reply["status"] == "error"
+
+
+def test_what_is_held_inside_of_another_waits_for_both() -> None:
+    done = []
+
+    @held()
+    def inner() -> None:
+        signal.raise_signal(signal.SIGINT)
+        done.append("inner")
+
+    @held()
+    def outer() -> None:
+        inner()
+        done.append("outer")
+
+    with pytest.raises(KeyboardInterrupt):
+        outer()
+    assert done == ["inner", "outer"]
+
+
+def test_what_is_ignored_between_two_cells_is_ignored_while_it_is_held() -> None:
+    """ipykernel would end: nothing catches it there."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with held():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
