@@ -15,8 +15,9 @@ from IPython.core.completer import (
 )
 
 from llmagic.notebook.commands import COMMANDS
+from llmagic.notebook.options import option_strings
 
-_CELL = re.compile(r"%%llm\s(?:.*\s)?(-\S*)")
+_CELL = re.compile(r"\s*%%llm\s(?:.*\s)?(-\S*)")
 _SUBCOMMAND = re.compile(r"\s*%llm\s+(\w*)")
 _ITS_OPTION = re.compile(r"\s*%llm\s+(\w+)\s(?:.*\s)?(-\S*)")
 
@@ -51,12 +52,15 @@ def _is_long(text: str) -> bool:
 
 def install(shell: Any, parser: argparse.ArgumentParser) -> None:
     """Let `shell` complete the options that `parser` knows, and subcommands."""
-    options = [text for action in parser._actions for text in action.option_strings]
+    options = option_strings(parser)
 
     # Before Python's names, which are not looked for then.
     @context_matcher(identifier="llmagic", priority=1000)
     def llmagic(context: CompletionContext) -> SimpleMatcherResult:
-        typed, found = complete(context.text_until_cursor, options)
+        above = context.full_text.split("\n")[: context.cursor_line]
+        # What stands below `%%llm` is a question, whatever it looks like.
+        asks = any(line.lstrip().startswith("%%llm") for line in above)
+        typed, found = ("", []) if asks else complete(context.text_until_cursor, options)
         return {
             "completions": [SimpleCompletion(text, type="magic") for text in found],
             "matched_fragment": typed,

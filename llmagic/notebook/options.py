@@ -58,9 +58,13 @@ def parse(parser: argparse.ArgumentParser, magic: str, line: str) -> argparse.Na
 def _unknown(parser: argparse.ArgumentParser, word: str) -> str:
     if not word.startswith("-"):
         return f"{word!r} is not expected here; a text with spaces needs quotes."
-    options = [text for action in parser._actions for text in action.option_strings]
     name = word.partition("=")[0]
-    return f"there is no option {name}{hint(name, options)}"
+    return f"there is no option {name}{hint(name, option_strings(parser))}"
+
+
+def option_strings(parser: argparse.ArgumentParser) -> list[str]:
+    """Every option of a parser, as it is written."""
+    return [text for action in parser._actions for text in action.option_strings]
 
 
 def hint(word: str, known: Iterable[str]) -> str:

@@ -34,6 +34,7 @@ def offered(shell: Any, code: str) -> list[str]:
 
 def test_subcommands_and_options(shell: Any) -> None:
     assert offered(shell, "%%llm --max-t") == ["%%llm --max-tokens"]
+    assert offered(shell, "\n  %%llm --max-t") == ["\n  %%llm --max-tokens"]
     assert offered(shell, "%%llm -t 0 --top") == ["%%llm -t 0 --top-p", "%%llm -t 0 --top-k"]
     assert offered(shell, "%llm sta") == ["%llm status"]
     assert offered(shell, "x = 1\n%llm hist") == ["x = 1\n%llm history"]
@@ -43,6 +44,11 @@ def test_subcommands_and_options(shell: Any) -> None:
     # In the text of a question, and in Python, IPython is not disturbed.
     assert "tokens = 1\ntokens" in offered(shell, "tokens = 1\ntok")
     assert complete("--max-t", ["--max-tokens"]) == ("", [])
+    for text, rest in (
+        ("%%llm\n%llm hist", "ory"),
+        ("  %%llm -t 0\nHow?\n%%llm --temp", "erature"),
+    ):
+        assert text + rest not in offered(shell, text)
 
 
 def test_it_is_gone_with_the_extension(shell: Any) -> None:
