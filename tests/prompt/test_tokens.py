@@ -73,6 +73,12 @@ def spelled(tokens: tuple[int, ...]) -> str:
     return out.decode()
 
 
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The short conversations of these tests fill many blocks, and end at their borders."""
+    monkeypatch.setattr("llmagic.vector.BLOCK", 3)
+
+
 class Squares:
     """A projector: every picture is two slices between two tokens."""
 
