@@ -35,7 +35,10 @@ export class Conversation implements IDisposable {
     return this.context.localPath;
   }
 
-  /** Emitted after the state, the text or the images of cells that ask changed, with these. */
+  /**
+   * Emitted after the state, the text or the images of cells that ask changed, with these; also
+   * after the list of cells changed, or any cell began or ended to run.
+   */
   get changed(): ISignal<this, ReadonlySet<ICellModel>> {
     return this._changed;
   }
@@ -86,9 +89,10 @@ export class Conversation implements IDisposable {
       cancelAnimationFrame(this._frame);
       this._frame = null;
     }
-    const [dirty, isListChanged] = [this._dirty, this._isListChanged];
+    const [dirty, isListChanged, isRun] = [this._dirty, this._isListChanged, this._isRun];
     this._dirty = new Set();
     this._isListChanged = false;
+    this._isRun = false;
     const changed = new Set<ICellModel>();
     let isAnyElse = isListChanged;
     for (const cell of dirty) {
@@ -108,7 +112,7 @@ export class Conversation implements IDisposable {
     if (isAnyElse) {
       this._judge(changed);
     }
-    if (changed.size > 0 || isListChanged) {
+    if (changed.size > 0 || isListChanged || isRun) {
       this._changed.emit(changed);
     }
   }
@@ -179,13 +183,13 @@ export class Conversation implements IDisposable {
 
   private _connect(cell: ICellModel): void {
     cell.contentChanged.connect(this._onCell, this);
-    cell.stateChanged.connect(this._onCell, this);
+    cell.stateChanged.connect(this._onState, this);
     cell.metadataChanged.connect(this._onMetadata, this);
   }
 
   private _disconnect(cell: ICellModel): void {
     cell.contentChanged.disconnect(this._onCell, this);
-    cell.stateChanged.disconnect(this._onCell, this);
+    cell.stateChanged.disconnect(this._onState, this);
     cell.metadataChanged.disconnect(this._onMetadata, this);
   }
 
@@ -193,6 +197,12 @@ export class Conversation implements IDisposable {
     this._facts.delete(cell);
     this._dirty.add(cell);
     this._schedule();
+  }
+
+  /** Whatever a cell is, it may have changed what the kernel keeps. */
+  private _onState(cell: ICellModel, { name }: { name: string }): void {
+    this._isRun ||= name === 'executionState';
+    this._onCell(cell);
   }
 
   private _onMetadata(cell: ICellModel): void {
@@ -255,6 +265,7 @@ export class Conversation implements IDisposable {
   private _outlines = new WeakMap<ICellModel, IOutline>();
   private _dirty = new Set<ICellModel>();
   private _isListChanged = false;
+  private _isRun = false;
   private _frame: number | null = null;
   private _isDisposed = false;
   private _changed = new Signal<this, ReadonlySet<ICellModel>>(this);

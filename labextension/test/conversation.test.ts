@@ -22,14 +22,21 @@ class Cell {
 
   readonly type = 'code';
   readonly contentChanged = new Signal<this, void>(this);
-  readonly stateChanged = new Signal<this, void>(this);
+  readonly stateChanged = new Signal<this, { name: string }>(this);
   readonly metadataChanged = new Signal<this, void>(this);
   readonly sharedModel = { getSource: vi.fn(() => this.source) };
   readonly getMetadata = vi.fn(() => ({}));
+  executionState = 'idle';
 
   write(source: string): void {
     this.source = source;
     this.contentChanged.emit(undefined);
+  }
+
+  run(executionState: 'running' | 'idle'): void {
+    this.executionState = executionState;
+    this.contentChanged.emit(undefined);
+    this.stateChanged.emit({ name: 'executionState' });
   }
 }
 
@@ -148,6 +155,22 @@ describe('a conversation', () => {
     frame();
     expect(told).toEqual([['a']]);
     expect(kinds()).toEqual(['fresh']);
+  });
+
+  it('tells that a cell runs, and that it did, whatever it is and however short it takes', () => {
+    const load = new Cell('1', '%llm load demo');
+    const { told } = opened(load, ...asked('a'));
+    frame();
+    told.length = 0;
+    load.run('running');
+    frame();
+    load.run('idle');
+    frame();
+    expect(told.splice(0)).toEqual([[], []]);
+    load.run('running');
+    load.run('idle');
+    frame();
+    expect(told).toEqual([[]]);
   });
 
   it('notices inserted cells and those that begin to see nothing', () => {
