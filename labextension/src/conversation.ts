@@ -96,7 +96,7 @@ export class Conversation implements IDisposable {
     const changed = new Set<ICellModel>();
     let isAnyElse = isListChanged;
     for (const cell of dirty) {
-      if (this._models.get(cell.id) === cell) {
+      if (this._followed.has(cell)) {
         this._adopt(cell);
         const before = this._outlines.get(cell);
         const now = outline(this.facts(cell), before);
@@ -125,7 +125,7 @@ export class Conversation implements IDisposable {
     if (this._frame !== null) {
       cancelAnimationFrame(this._frame);
     }
-    for (const cell of this._models.values()) {
+    for (const cell of this._followed) {
       this._disconnect(cell);
     }
     Signal.clearData(this);
@@ -134,9 +134,9 @@ export class Conversation implements IDisposable {
   /** Find out how each cell stands, and add those that stand otherwise than before. */
   private _judge(changed: Set<ICellModel>): void {
     const before = this._states;
-    this._states = freshness(Array.from(this._models.values(), cell => this._outlines.get(cell)!));
-    for (const [id, cell] of this._models) {
-      const [then, now] = [before.get(id), this._states.get(id)];
+    this._states = freshness(Array.from(this._followed, cell => this._outlines.get(cell)!));
+    for (const cell of this._followed) {
+      const [then, now] = [before.get(cell.id), this._states.get(cell.id)];
       if (
         then?.kind !== now?.kind ||
         then?.usage !== now?.usage ||
@@ -144,7 +144,7 @@ export class Conversation implements IDisposable {
       ) {
         changed.add(cell);
       } else if (then !== undefined) {
-        this._states.set(id, then); // so that the same state is the same object
+        this._states.set(cell.id, then); // so that the same state is the same object
       }
     }
   }
@@ -164,19 +164,20 @@ export class Conversation implements IDisposable {
   }
 
   private _onCells(): void {
-    const models = new Map(Array.from(this.model.cells, cell => [cell.id, cell] as const));
-    for (const [id, cell] of this._models) {
-      if (models.get(id) !== cell) {
+    const cells = new Set(this.model.cells);
+    for (const cell of this._followed) {
+      if (!cells.has(cell)) {
         this._disconnect(cell);
       }
     }
-    for (const [id, cell] of models) {
-      if (this._models.get(id) !== cell) {
+    for (const cell of cells) {
+      if (!this._followed.has(cell)) {
         this._connect(cell);
         this._dirty.add(cell);
       }
     }
-    this._models = models;
+    this._followed = cells;
+    this._models = new Map(Array.from(cells, cell => [cell.id, cell] as const));
     this._isListChanged = true;
     this._schedule();
   }
@@ -256,6 +257,8 @@ export class Conversation implements IDisposable {
     }
   }
 
+  /** All cells, in document order; two may have one id. */
+  private _followed = new Set<ICellModel>();
   private _models = new Map<string, ICellModel>();
   private _facts = new WeakMap<ICellModel, ICellFacts>();
   private _attachments = new WeakMap<ICellModel, Attachments>();

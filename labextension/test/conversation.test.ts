@@ -53,8 +53,12 @@ function opened(...cells: Cell[]) {
     list.splice(at, 0, cell);
     list.changed.emit(undefined);
   };
+  const remove = (at: number) => {
+    list.splice(at, 1);
+    list.changed.emit(undefined);
+  };
   const kinds = () => [...conversation.states.values()].map(state => state.kind);
-  return { conversation, told, insert, kinds };
+  return { conversation, told, insert, remove, kinds };
 }
 
 /** Questions that ran one after the other, in cells of these names. */
@@ -171,6 +175,22 @@ describe('a conversation', () => {
     load.run('idle');
     frame();
     expect(told).toEqual([[]]);
+  });
+
+  it('follows both of two cells with one id, as cut, undo and paste leave them', () => {
+    const [a, b] = asked('a', 'b') as [Cell, Cell];
+    const [copy] = asked('a') as [Cell];
+    const { conversation, insert, remove, kinds } = opened(a, b);
+    frame();
+    insert(2, copy);
+    frame();
+    a.write('%%llm\na, edited');
+    expect(conversation.cells().map(cell => cell.source)).toEqual([a.source, b.source, '%%llm\na']);
+    frame();
+    expect(conversation.states.get('b')!.kind).toBe('outdated');
+    remove(2);
+    frame();
+    expect(kinds()).toEqual(['edited', 'outdated']);
   });
 
   it('notices inserted cells and those that begin to see nothing', () => {
