@@ -155,6 +155,7 @@ export class Conversation implements IDisposable {
     if (attachments === undefined) {
       attachments = attachmentsOf(cell);
       this._attachments.set(cell, attachments);
+      this._had.set(cell, new Map([...(this._had.get(cell) ?? []), ...attachments]));
       attachments.forEach((attachment, name) => {
         this._pool.set(name, attachment);
         this.digests.prepare(attachment.data);
@@ -227,7 +228,7 @@ export class Conversation implements IDisposable {
     }
     const found = new Map<string, IAttachment>();
     for (const name of facts.images) {
-      const image = this._pool.get(name);
+      const image = this._had.get(cell)?.get(name) ?? this._pool.get(name);
       if (!facts.attachments.has(name) && image !== undefined && !this._isInMarkdown(name)) {
         found.set(name, image);
       }
@@ -241,7 +242,7 @@ export class Conversation implements IDisposable {
     return this.cells().some(cell => cell.type !== 'code' && cell.attachments.has(name));
   }
 
-  /** Images that no text refers to are not saved; undoing brings them back from the pool. */
+  /** Images that no text refers to are not saved; undoing brings them back. */
   private _onSave(_: unknown, state: DocumentRegistry.SaveState): void {
     if (state !== 'started') {
       return;
@@ -263,6 +264,8 @@ export class Conversation implements IDisposable {
   private _facts = new WeakMap<ICellModel, ICellFacts>();
   private _attachments = new WeakMap<ICellModel, Attachments>();
   private _shown = new WeakMap<ICellModel, string | null>();
+  /** What each cell has or had: another may have an image of the same name. */
+  private _had = new WeakMap<ICellModel, Attachments>();
   private _pool = new Map<string, IAttachment>();
   private _states: Map<string, ICellState> = new Map();
   private _outlines = new WeakMap<ICellModel, IOutline>();

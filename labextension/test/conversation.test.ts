@@ -20,13 +20,23 @@ class Cell {
     };
   }
 
+  metadata: object | undefined;
   readonly type = 'code';
   readonly contentChanged = new Signal<this, void>(this);
   readonly stateChanged = new Signal<this, { name: string }>(this);
   readonly metadataChanged = new Signal<this, void>(this);
-  readonly sharedModel = { getSource: vi.fn(() => this.source) };
-  readonly getMetadata = vi.fn(() => ({}));
+  readonly sharedModel = { getSource: vi.fn(() => this.source), transact: (f: () => void) => f() };
+  readonly getMetadata = vi.fn((_key: string): object | undefined => this.metadata);
   executionState = 'idle';
+
+  setMetadata(_key: string, value?: object): void {
+    this.metadata = value;
+    this.metadataChanged.emit(undefined);
+  }
+
+  deleteMetadata(key: string): void {
+    this.setMetadata(key);
+  }
 
   write(source: string): void {
     this.source = source;
@@ -43,7 +53,8 @@ class Cell {
 /** A notebook of these cells, and what its conversation told in each frame. */
 function opened(...cells: Cell[]) {
   const list = Object.assign([...cells], { changed: new Signal<object, void>({}) });
-  const context = { model: { cells: list }, saveState: new Signal<object, string>({}) };
+  const saveState = new Signal<object, string>({});
+  const context = { model: { cells: list }, saveState };
   const conversation = new Conversation(context as unknown as Conversation['context']);
   const told: string[][] = [];
   conversation.changed.connect((_, changed) =>
@@ -57,8 +68,9 @@ function opened(...cells: Cell[]) {
     list.splice(at, 1);
     list.changed.emit(undefined);
   };
+  const save = () => saveState.emit('started');
   const kinds = () => [...conversation.states.values()].map(state => state.kind);
-  return { conversation, told, insert, remove, kinds };
+  return { conversation, told, insert, remove, save, kinds };
 }
 
 /** Questions that ran one after the other, in cells of these names. */
@@ -175,6 +187,27 @@ describe('a conversation', () => {
     load.run('idle');
     frame();
     expect(told).toEqual([[]]);
+  });
+
+  it('gives a cell back its own image, though another cell has one of that name', () => {
+    const withImage = (id: string, data: string) => {
+      const cell = new Cell(id, '%%llm\n![](attachment:x.png)');
+      cell.metadata = { attachments: { 'x.png': { 'image/png': data } } };
+      return cell;
+    };
+    const [a, b] = [withImage('a', 'AAAA'), withImage('b', 'BBBB')];
+    const { conversation, save } = opened(a, b);
+    frame();
+    const { source } = a;
+    a.write('%%llm\n');
+    frame();
+    save();
+    frame();
+    expect(a.metadata).toBeUndefined();
+    a.write(source);
+    frame();
+    const { attachments } = conversation.cells()[0]!;
+    expect(attachments.get('x.png')!.data).toBe('AAAA');
   });
 
   it('follows both of two cells with one id, as cut, undo and paste leave them', () => {
