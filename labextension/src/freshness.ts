@@ -1,3 +1,4 @@
+import { JSONExt, JSONValue } from '@lumino/coreutils';
 import { isLlmCell } from './source';
 import { textDigest } from './digest';
 import { ICellFacts, ICellState, IRunning, IUsage, Kind } from './tokens';
@@ -26,8 +27,11 @@ export interface IOutline {
  * @param before - Its outline before it changed: what it ran with need not be found out again.
  */
 export function outline(cell: ICellFacts, before?: IOutline): IOutline {
-  const finished = cell.usages.filter(usage => usage.generated.stop !== 'interrupt');
-  const usage = cell.usages.at(-1) ?? null;
+  // Trusting a notebook makes all outputs anew, with what is in them: no other replies.
+  const known = [before?.first, before?.last, before?.usage ?? undefined];
+  const usages = cell.usages.map(usage => known.find(each => isEqual(each, usage)) ?? usage);
+  const finished = usages.filter(usage => usage.generated.stop !== 'interrupt');
+  const usage = usages.at(-1) ?? null;
   const first = finished[0];
   let ran = first !== undefined && before?.first === first ? before.ran : null;
   if (ran === null && first?.source != null && first.source === textDigest(cell.source)) {
@@ -58,7 +62,7 @@ export function isSame(one: IOutline, other: IOutline): boolean {
  * A reply is fresh when its cell reads as it ran, and when it stood on the turn that is above it
  * now, which is fresh itself. Only the document is asked, so this is the same after a reload.
  *
- * @param cells - All cells that may ask, in document order.
+ * @param cells - The outlines of all cells, in document order.
  */
 export function freshness(cells: Iterable<IOutline>): Map<string, ICellState> {
   const states = new Map<string, ICellState>();
@@ -84,6 +88,10 @@ export function freshness(cells: Iterable<IOutline>): Map<string, ICellState> {
 /** Whether running a cell again would give something else than what it shows. */
 export function isStale(kind: Kind): boolean {
   return kind === 'edited' || kind === 'outdated';
+}
+
+function isEqual(one: IUsage | undefined, other: IUsage): boolean {
+  return JSONExt.deepEqual((one ?? null) as unknown as JSONValue, other as unknown as JSONValue);
 }
 
 function transient(cell: ICellFacts, usage: IUsage | null): Kind | null {

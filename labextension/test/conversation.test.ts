@@ -189,6 +189,20 @@ describe('a conversation', () => {
     expect(told).toEqual([[]]);
   });
 
+  it('has the same state after a notebook was trusted, which makes all outputs anew', () => {
+    const [a, b] = asked('a', 'b') as [Cell, Cell];
+    const { conversation } = opened(a, b);
+    frame();
+    const before = conversation.states.get('b')!;
+    b.replies = structuredClone(b.replies);
+    b.contentChanged.emit(undefined);
+    frame();
+    expect(conversation.states.get('b')).toBe(before);
+    a.write('%%llm\na, edited');
+    frame();
+    expect(conversation.states.get('b')!.usage).toBe(before.usage);
+  });
+
   it('gives a cell back its own image, though another cell has one of that name', () => {
     const withImage = (id: string, data: string) => {
       const cell = new Cell(id, '%%llm\n![](attachment:x.png)');

@@ -4,7 +4,7 @@ import { ICellFacts } from '../src/tokens';
 import { asked, cell, usage } from './facts';
 
 const kinds = (cells: ICellFacts[]) =>
-  [...freshness(cells.map(outline)).values()].map(state => state.kind);
+  [...freshness(cells.map(each => outline(each))).values()].map(state => state.kind);
 
 describe('freshness', () => {
   it('holds as long as nothing changed', () => {
