@@ -52,13 +52,19 @@ export interface IVersion {
 
 /** Asks one kernel about its turns, over a comm of its own. */
 export class KernelState {
-  constructor(private _session: ISessionContext) {
-    _session.kernelChanged.connect(this._forget, this);
+  /**
+   * @param onLost - Called when the kernel goes away, and when another one comes.
+   */
+  constructor(
+    private _session: ISessionContext,
+    private _onLost: () => void
+  ) {
+    _session.kernelChanged.connect(this._lose, this);
     _session.statusChanged.connect(this._onStatus, this);
   }
 
   dispose(): void {
-    this._session.kernelChanged.disconnect(this._forget, this);
+    this._session.kernelChanged.disconnect(this._lose, this);
     this._session.statusChanged.disconnect(this._onStatus, this);
     this._forget();
   }
@@ -129,8 +135,13 @@ export class KernelState {
 
   private _onStatus(_: unknown, status: Kernel.Status): void {
     if (status === 'restarting' || status === 'autorestarting' || status === 'dead') {
-      this._forget();
+      this._lose();
     }
+  }
+
+  private _lose(): void {
+    this._forget();
+    this._onLost();
   }
 
   private _forget(): void {

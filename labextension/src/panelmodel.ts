@@ -208,12 +208,22 @@ export class PanelModel extends VDomModel {
     this._kernel?.dispose();
     this._panel = panel;
     this._followed = conversation;
-    this._kernel = panel === null ? null : new KernelState(panel.sessionContext);
+    this._kernel =
+      panel === null ? null : new KernelState(panel.sessionContext, () => this._onLost());
     conversation?.changed.connect(this._onChanged, this);
+    this._clear();
+    void this.refresh();
+  }
+
+  private _onLost(): void {
+    this._clear();
+    this._later(500);
+  }
+
+  private _clear(): void {
     this.state = null;
     this.versions = null;
     this.stateChanged.emit();
-    void this.refresh();
   }
 
   /** The kernel is asked at most twice a second. */

@@ -1,0 +1,74 @@
+import { JSONObject } from '@lumino/coreutils';
+import { Signal } from '@lumino/signaling';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { PanelModel } from '../src/panelmodel';
+import { cell } from './facts';
+
+vi.mock('@jupyterlab/apputils', () => ({
+  VDomModel: class {
+    stateChanged = new Signal<object, void>(this);
+  }
+}));
+vi.mock('../src/commands', () => ({}));
+
+/** A panel with one notebook in front, whose kernel answers as `answers` says. */
+function opened(answers: Record<string, JSONObject>) {
+  const sent: JSONObject[] = [];
+  const createComm = () => {
+    const comm = {
+      isDisposed: false,
+      onMsg: (_: object) => undefined,
+      open: () => undefined,
+      send: async (data: JSONObject) => {
+        sent.push(data);
+        comm.onMsg({ content: { data: { ...answers[String(data.type)], id: data.id } } });
+      }
+    };
+    return comm;
+  };
+  const sessionContext = {
+    session: { kernel: { handleComms: true, status: 'idle', createComm } },
+    kernelChanged: new Signal<object, void>({}),
+    statusChanged: new Signal<object, string>({})
+  };
+  const cells = new Map<string, object>();
+  const conversation = {
+    changed: new Signal<object, void>({}),
+    path: 'a.ipynb',
+    cells: () => [cell('a', '%%llm\na')],
+    states: new Map([['a', { kind: 'new' }]]),
+    cell: (id: string) => cells.get(id)
+  };
+  const conversations = {
+    tracker: { currentChanged: new Signal<object, void>({}), currentWidget: { sessionContext } },
+    opened: new Signal<object, void>({}),
+    of: () => conversation
+  };
+  type Given = ConstructorParameters<typeof PanelModel>[0];
+  const model = new PanelModel(conversations as unknown as Given);
+  return { model, sessionContext, conversation, cells, sent };
+}
+
+const settled = () => vi.advanceTimersByTimeAsync(1000);
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.stubGlobal('window', globalThis);
+});
+
+describe('the model of the panel', () => {
+  it('shows no turn of a kernel that restarted, and asks the one that came', async () => {
+    const answers = { state: { type: 'state', busy: false, model: 'demo', turns: [] } };
+    const { model, sessionContext, sent } = opened(answers);
+    model.isActive = true;
+    await settled();
+    expect(model.state?.model).toBe('demo');
+    sessionContext.statusChanged.emit('restarting');
+    expect(model.state).toBeNull();
+    const before = sent.length;
+    sessionContext.kernelChanged.emit(undefined);
+    await settled();
+    expect(sent.length).toBeGreaterThan(before);
+    expect(model.state?.model).toBe('demo');
+  });
+});
