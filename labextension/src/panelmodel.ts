@@ -154,8 +154,10 @@ export class PanelModel extends VDomModel {
 
   /** Give a cell an earlier version of itself: its source and its reply. */
   async restore(cell: string, version: IVersion): Promise<void> {
-    const model = this.conversation?.cell(cell) as ICodeCellModel | undefined;
+    const conversation = this.conversation;
     const found = await this._tell({ type: 'restore', cell, turn: version.turn });
+    // While the kernel was busy the cell may have been moved, which makes another model of it.
+    const model = conversation?.cell(cell) as ICodeCellModel | undefined;
     if (found?.type === 'restored' && model !== undefined) {
       model.sharedModel.setSource(String(found.source));
       const output = { output_type: 'display_data', ...(found.output as JSONObject) };

@@ -71,4 +71,17 @@ describe('the model of the panel', () => {
     expect(sent.length).toBeGreaterThan(before);
     expect(model.state?.model).toBe('demo');
   });
+
+  it('restores a version into the cell as it is by then: moving it makes another model', async () => {
+    const source = '%%llm\nbefore';
+    const { model, cells } = opened({ restore: { type: 'restored', source, output: {} } });
+    const made = () => ({ sharedModel: { setSource: vi.fn(), setOutputs: vi.fn() } });
+    const [old, moved] = [made(), made()];
+    cells.set('a', old);
+    const restoring = model.restore('a', { turn: 't', source, output: {} });
+    cells.set('a', moved);
+    await restoring;
+    expect(moved.sharedModel.setSource).toHaveBeenCalledWith(source);
+    expect(old.sharedModel.setSource).not.toHaveBeenCalled();
+  });
 });
