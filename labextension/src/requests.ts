@@ -39,10 +39,14 @@ export class Requests implements IDisposable {
   }
 
   private _onKernel(): void {
-    this._unwrap?.();
     this._delivered.clear();
-    const kernel = this._sessionContext.session?.kernel;
-    this._unwrap = kernel ? this._wrap(kernel) : null;
+    const kernel = this._sessionContext.session?.kernel ?? null;
+    // After a restart it is the same one, and whoever wrapped it after us would call two of ours.
+    if (kernel !== this._kernel) {
+      this._unwrap?.();
+      this._unwrap = kernel && this._wrap(kernel);
+      this._kernel = kernel;
+    }
   }
 
   private _onStatus(_: unknown, status: Kernel.Status): void {
@@ -105,6 +109,7 @@ export class Requests implements IDisposable {
   }
 
   private _delivered = new Set<string>();
+  private _kernel: Kernel.IKernelConnection | null = null;
   private _unwrap: (() => void) | null = null;
   private _isDisposed = false;
 }
