@@ -32,7 +32,7 @@ export class TurnsPanel extends ReactWidget {
   protected override render(): React.JSX.Element {
     return (
       <UseSignal signal={this._model.stateChanged}>
-        {() => <Content model={this._model} onDrawn={() => this._enter()} />}
+        {() => <Content model={this._model} onDrawn={drawn => this._enter(drawn)} />}
       </UseSignal>
     );
   }
@@ -40,8 +40,10 @@ export class TurnsPanel extends ReactWidget {
   protected override onActivateRequest(message: Message): void {
     super.onActivateRequest(message);
     this.node.focus();
+    // What is drawn may be from before the panel was hidden.
     this._isEntering = true;
-    this._enter();
+    this._before = this._model.state;
+    void this._model.refresh();
   }
 
   protected override onAfterShow(message: Message): void {
@@ -54,25 +56,31 @@ export class TurnsPanel extends ReactWidget {
     this._model.isActive = false;
   }
 
-  /** Move the focus on to the turn of the active cell, or to the last one, once it is drawn. */
-  private _enter(): void {
+  /** Move the focus on to the turn of the active cell, or the last one, once an answer is drawn. */
+  private _enter(drawn: IKernelState | null): void {
+    // Who went elsewhere meanwhile is not called back.
+    this._isEntering &&= document.activeElement === this.node;
+    if (!this._isEntering || drawn === this._before) {
+      return;
+    }
     const turns = [...this.node.querySelectorAll<HTMLElement>('.llm-Turn[data-current=true]')];
     const { activeCell } = this._model;
     const turn = turns.find(({ dataset }) => dataset.cell === activeCell) ?? turns.at(-1);
-    if (this._isEntering && document.activeElement === this.node) {
-      turn?.querySelector<HTMLElement>('.llm-Turn-go')?.focus();
-    }
-    // Who went elsewhere meanwhile is not called back.
-    this._isEntering &&= document.activeElement === this.node;
+    turn?.querySelector<HTMLElement>('.llm-Turn-go')?.focus();
+    this._isEntering = turn === undefined;
   }
 
   private _isEntering = false;
+  private _before: IKernelState | null = null;
 }
 
-function Content(props: { model: PanelModel; onDrawn: () => void }): React.JSX.Element {
+function Content(props: {
+  model: PanelModel;
+  onDrawn: (state: IKernelState | null) => void;
+}): React.JSX.Element {
   const { model, onDrawn } = props;
   const { state } = model;
-  React.useEffect(onDrawn);
+  React.useEffect(() => onDrawn(state));
   if (state === null) {
     return (
       <p className="llm-Panel-empty">

@@ -1,0 +1,73 @@
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { IKernelState } from '../src/kernelstate';
+import { TurnsPanel } from '../src/panel';
+
+vi.mock('@jupyterlab/ui-components', () => ({ LabIcon: class {} }));
+vi.mock('@jupyterlab/apputils', () => ({
+  UseSignal: () => null,
+  ReactWidget: class {
+    title = {};
+    node = { setAttribute: () => undefined, focus: () => focus(this.node), querySelectorAll: rows };
+    addClass = () => undefined;
+    onActivateRequest(): void {}
+  }
+}));
+vi.mock('../src/panelmodel', () => ({}));
+
+let turns: { dataset: object; querySelector: () => object }[] = [];
+const rows = () => turns;
+const focus = (node: object) => vi.stubGlobal('document', { activeElement: node });
+
+/** A row that shows the turn of a cell. */
+function row(cell: string) {
+  const button = { cell, focus: () => focus(button) };
+  return { dataset: { cell }, querySelector: () => button };
+}
+
+/** A panel in which these cells' turns are drawn. */
+function opened(activeCell: string) {
+  const model = { state: {} as IKernelState, activeCell, refresh: vi.fn() };
+  const panel = new TurnsPanel(model as unknown as ConstructorParameters<typeof TurnsPanel>[0]);
+  const reached = panel as unknown as {
+    render(): React.ReactElement<{ children: () => React.ReactElement<Drawn> }>;
+    onActivateRequest(): void;
+  };
+  const draw = (...cells: string[]) => {
+    turns = cells.map(row);
+    reached.render().props.children().props.onDrawn(model.state);
+  };
+  return { model, panel, draw, activate: () => reached.onActivateRequest() };
+}
+
+interface Drawn {
+  onDrawn: (state: IKernelState | null) => void;
+}
+
+beforeEach(() => focus({}));
+
+describe('the panel of turns', () => {
+  it('waits for the kernel before the focus goes to a turn: what is drawn may be old', () => {
+    const { model, panel, draw, activate } = opened('c');
+    draw('a', 'b');
+    activate();
+    draw('a', 'b');
+    expect(document.activeElement).toBe(panel.node);
+    expect(model.refresh).toHaveBeenCalledOnce();
+    model.state = {} as IKernelState;
+    draw('a', 'b', 'c', 'd');
+    expect(document.activeElement).toMatchObject({ cell: 'c' });
+  });
+
+  it('does not call back who went elsewhere meanwhile', () => {
+    const { model, panel, draw, activate } = opened('a');
+    activate();
+    const elsewhere = {};
+    focus(elsewhere);
+    model.state = {} as IKernelState;
+    draw('a');
+    expect(document.activeElement).toBe(elsewhere);
+    panel.node.focus();
+    draw('a');
+    expect(document.activeElement).toBe(panel.node);
+  });
+});
