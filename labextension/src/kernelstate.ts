@@ -50,7 +50,7 @@ export interface IVersion {
   output: JSONObject;
 }
 
-/** Asks one kernel about its turns, over a comm of its own. */
+/** Asks the kernel of one notebook about its turns, over a comm that stays open. */
 export class KernelState {
   /**
    * @param onLost - Called when the kernel goes away, and when another one comes.
@@ -63,10 +63,10 @@ export class KernelState {
     _session.statusChanged.connect(this._onStatus, this);
   }
 
-  dispose(): void {
-    this._session.kernelChanged.disconnect(this._lose, this);
-    this._session.statusChanged.disconnect(this._onStatus, this);
-    this._forget();
+  /** Wait for no answer any more: what was asked is answered by null. */
+  giveUp(): void {
+    this._waiting.forEach(answer => answer.resolve(null));
+    this._waiting.clear();
   }
 
   /**
@@ -146,8 +146,7 @@ export class KernelState {
 
   private _forget(): void {
     this._comm = null;
-    this._waiting.forEach(answer => answer.resolve(null));
-    this._waiting.clear();
+    this.giveUp();
   }
 
   private _comm: Kernel.IComm | null = null;

@@ -1,4 +1,4 @@
-import { Dialog, Notification, showDialog, VDomModel } from '@jupyterlab/apputils';
+import { Dialog, ISessionContext, Notification, showDialog, VDomModel } from '@jupyterlab/apputils';
 import { ICodeCellModel } from '@jupyterlab/cells';
 import { IOutput } from '@jupyterlab/nbformat';
 import { NotebookPanel } from '@jupyterlab/notebook';
@@ -207,19 +207,29 @@ export class PanelModel extends VDomModel {
       return;
     }
     this._followed?.changed.disconnect(this._onChanged, this);
-    this._kernel?.dispose();
+    this._kernel?.giveUp();
     this._panel = panel;
     this._followed = conversation;
-    this._kernel =
-      panel === null ? null : new KernelState(panel.sessionContext, () => this._onLost());
+    this._kernel = panel && this._kernelOf(panel.sessionContext);
     conversation?.changed.connect(this._onChanged, this);
     this._clear();
     void this.refresh();
   }
 
-  private _onLost(): void {
-    this._clear();
-    this._later(500);
+  private _kernelOf(session: ISessionContext): KernelState {
+    let kernel = this._kernels.get(session);
+    if (kernel === undefined) {
+      kernel = new KernelState(session, () => this._onLost(session));
+      this._kernels.set(session, kernel);
+    }
+    return kernel;
+  }
+
+  private _onLost(session: ISessionContext): void {
+    if (session === this._panel?.sessionContext) {
+      this._clear();
+      this._later(500);
+    }
   }
 
   private _clear(): void {
@@ -243,6 +253,7 @@ export class PanelModel extends VDomModel {
   private _panel: NotebookPanel | null = null;
   private _followed: Conversation | undefined;
   private _kernel: KernelState | null = null;
+  private _kernels = new WeakMap<ISessionContext, KernelState>();
   private _isActive = false;
   private _isAsking = false;
   private _isLate = false;

@@ -11,10 +11,10 @@ vi.mock('@jupyterlab/apputils', () => ({
 }));
 vi.mock('../src/commands', () => ({}));
 
-/** A panel with one notebook in front, whose kernel answers as `answers` says. */
-function opened(answers: Record<string, JSONObject>) {
+/** The session of a notebook, whose kernel answers as `answers` says. */
+function connected(answers: Record<string, JSONObject>) {
   const sent: JSONObject[] = [];
-  const createComm = () => {
+  const createComm = vi.fn(() => {
     const comm = {
       isDisposed: false,
       onMsg: (_: object) => undefined,
@@ -25,12 +25,19 @@ function opened(answers: Record<string, JSONObject>) {
       }
     };
     return comm;
-  };
-  const sessionContext = {
+  });
+  return {
+    createComm,
+    sent,
     session: { kernel: { handleComms: true, status: 'idle', createComm } },
     kernelChanged: new Signal<object, void>({}),
     statusChanged: new Signal<object, string>({})
   };
+}
+
+/** A panel with one notebook in front. */
+function opened(answers: Record<string, JSONObject>) {
+  const sessionContext = connected(answers);
   const cells = new Map<string, object>();
   const conversation = {
     changed: new Signal<object, void>({}),
@@ -46,7 +53,11 @@ function opened(answers: Record<string, JSONObject>) {
   };
   type Given = ConstructorParameters<typeof PanelModel>[0];
   const model = new PanelModel(conversations as unknown as Given);
-  return { model, sessionContext, conversation, cells, sent };
+  const goTo = (session: object) => {
+    conversations.tracker.currentWidget = { sessionContext: session as typeof sessionContext };
+    conversations.tracker.currentChanged.emit(undefined);
+  };
+  return { model, sessionContext, cells, goTo };
 }
 
 const settled = () => vi.advanceTimersByTimeAsync(1000);
@@ -59,17 +70,52 @@ beforeEach(() => {
 describe('the model of the panel', () => {
   it('shows no turn of a kernel that restarted, and asks the one that came', async () => {
     const answers = { state: { type: 'state', busy: false, model: 'demo', turns: [] } };
-    const { model, sessionContext, sent } = opened(answers);
+    const { model, sessionContext } = opened(answers);
     model.isActive = true;
     await settled();
     expect(model.state?.model).toBe('demo');
     sessionContext.statusChanged.emit('restarting');
     expect(model.state).toBeNull();
-    const before = sent.length;
+    const before = sessionContext.sent.length;
     sessionContext.kernelChanged.emit(undefined);
     await settled();
-    expect(sent.length).toBeGreaterThan(before);
+    expect(sessionContext.sent.length).toBeGreaterThan(before);
     expect(model.state?.model).toBe('demo');
+  });
+
+  it('has one comm for each notebook, however often it comes to the front', async () => {
+    const answers = (model: string) => ({
+      state: { type: 'state', busy: false, model, turns: [] }
+    });
+    const { model, sessionContext, goTo } = opened(answers('one'));
+    model.isActive = true;
+    await settled();
+    const another = connected(answers('two'));
+    for (const session of [another, sessionContext, another]) {
+      goTo(session);
+      expect(model.state).toBeNull();
+      await settled();
+      expect(model.state?.model).toBe(session === another ? 'two' : 'one');
+    }
+    expect(sessionContext.createComm).toHaveBeenCalledOnce();
+    expect(another.createComm).toHaveBeenCalledOnce();
+    sessionContext.statusChanged.emit('restarting');
+    expect(model.state?.model).toBe('two');
+  });
+
+  it('waits no longer for the kernel of a notebook that is not in front', async () => {
+    const { model, sessionContext, goTo } = opened({});
+    sessionContext.session.kernel.createComm.mockReturnValue({
+      isDisposed: false,
+      onMsg: () => undefined,
+      open: () => undefined,
+      send: async () => undefined
+    });
+    model.isActive = true;
+    await settled();
+    goTo(connected({ state: { type: 'state', busy: false, model: 'two', turns: [] } }));
+    await settled();
+    expect(model.state?.model).toBe('two');
   });
 
   it('restores a version into the cell as it is by then: moving it makes another model', async () => {
