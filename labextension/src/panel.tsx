@@ -141,18 +141,30 @@ function Share(props: {
 }
 
 function Tree({ model, turns }: { model: PanelModel; turns: ITurn[] }): React.JSX.Element {
+  const staleFrom = model.staleFrom();
   return (
     <ul className="llm-Turns" aria-label="Turns">
       {rows(turns).map(({ turn, depth }) => (
-        <Row key={`${turn.turn} ${turn.cell}`} model={model} turn={turn} depth={depth} />
+        <Row
+          key={`${turn.turn} ${turn.cell}`}
+          model={model}
+          turn={turn}
+          depth={depth}
+          stale={(turn.current && staleFrom.get(turn.cell ?? '')) || 0}
+        />
       ))}
     </ul>
   );
 }
 
-function Row(props: { model: PanelModel; turn: ITurn; depth: number }): React.JSX.Element {
-  const { model, turn, depth } = props;
-  const stale = turn.current ? model.countStale(turn.cell) : 0;
+function Row(props: {
+  model: PanelModel;
+  turn: ITurn;
+  depth: number;
+  /** How many cells are stale from its own on. */
+  stale: number;
+}): React.JSX.Element {
+  const { model, turn, depth, stale } = props;
   const places = turn.tiers.length > 0 ? turn.tiers.join(', ') : 'nowhere';
   const bytes = Math.max(turn.bytes.memory, turn.bytes.disk);
   const name = turn.number === null ? `the turn “${turn.question}”` : `turn ${turn.number}`;

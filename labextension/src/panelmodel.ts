@@ -88,16 +88,17 @@ export class PanelModel extends VDomModel {
     return this.state?.busy ? 'running a cell' : 'idle';
   }
 
-  /** How many cells are stale from one on; -1 if it is not in the notebook. */
-  countStale(cell: string | null): number {
-    const cells = this.conversation?.cells() ?? [];
-    const index = cells.findIndex(each => each.id === cell);
-    return index < 0
-      ? -1
-      : cells.slice(index).filter(({ id }) => {
-          const state = this.conversation?.states.get(id);
-          return state !== undefined && isStale(state.kind);
-        }).length;
+  /** How many cells are stale from each cell on, by its id. */
+  staleFrom(): Map<string, number> {
+    const { conversation } = this;
+    const found = new Map<string, number>();
+    let stale = 0;
+    for (const { id } of (conversation?.cells() ?? []).reverse()) {
+      const state = conversation?.states.get(id);
+      stale += Number(state !== undefined && isStale(state.kind));
+      found.set(id, stale);
+    }
+    return found;
   }
 
   /** The id of the cell that the notebook would run. */

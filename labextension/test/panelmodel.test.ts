@@ -42,8 +42,12 @@ function opened(answers: Record<string, JSONObject>) {
   const conversation = {
     changed: new Signal<object, void>({}),
     path: 'a.ipynb',
-    cells: () => [cell('a', '%%llm\na')],
-    states: new Map([['a', { kind: 'new' }]]),
+    cells: () => ['a', 'b', 'c', 'd'].map(id => cell(id, `%%llm\n${id}`)),
+    states: new Map([
+      ['a', { kind: 'new' }],
+      ['b', { kind: 'edited' }],
+      ['d', { kind: 'outdated' }]
+    ]),
     cell: (id: string) => cells.get(id)
   };
   const conversations = {
@@ -116,6 +120,11 @@ describe('the model of the panel', () => {
     goTo(connected({ state: { type: 'state', busy: false, model: 'two', turns: [] } }));
     await settled();
     expect(model.state?.model).toBe('two');
+  });
+
+  it('counts the stale cells from each cell on', () => {
+    const { model } = opened({});
+    expect(Object.fromEntries(model.staleFrom())).toEqual({ a: 2, b: 2, c: 1, d: 1 });
   });
 
   it('restores a version into the cell as it is by then: moving it makes another model', async () => {
