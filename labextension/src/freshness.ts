@@ -39,7 +39,7 @@ export function outline(cell: ICellFacts, before?: IOutline): IOutline {
   }
   return {
     id: cell.id,
-    asks: usage !== null || isLlmCell(cell.source),
+    asks: usage !== null || (cell.type === 'code' && isLlmCell(cell.source)),
     edited: first?.source != null && ran !== cell.source,
     ran,
     alone: first?.joins === false && seesNothing(cell.source),

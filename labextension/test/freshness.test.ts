@@ -65,6 +65,10 @@ describe('freshness', () => {
     expect(kinds([{ ...a, usages: cut }, cell('b', '%%llm\nb')])).toEqual(['interrupted', 'new']);
   });
 
+  it('is of no markdown cell, whatever it tells of', () => {
+    expect(kinds([cell('m', '%%llm cells are questions', { type: 'markdown' })])).toEqual([]);
+  });
+
   it('takes a kernel that says nothing about it at its word', () => {
     const old = { ...usage('t', null, ''), after: undefined, source: undefined };
     expect(kinds([cell('a', '%%llm\nx', { usages: [old] })])).toEqual(['fresh']);
