@@ -2,6 +2,7 @@ import { ICellModel } from '@jupyterlab/cells';
 import { Signal } from '@lumino/signaling';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { Conversation } from '../src/conversation';
+import { freshness, outline } from '../src/freshness';
 import { usage } from './facts';
 
 /** As much of a code cell's model as is read of it. */
@@ -70,7 +71,7 @@ function opened(...cells: Cell[]) {
   };
   const save = () => saveState.emit('started');
   const kinds = () => [...conversation.states.values()].map(state => state.kind);
-  return { conversation, told, insert, remove, save, kinds };
+  return { conversation, list, told, insert, remove, save, kinds };
 }
 
 /** Questions that ran one after the other, in cells of these names. */
@@ -251,5 +252,62 @@ describe('a conversation', () => {
     insert(0, asked('n')[0]!);
     frame();
     expect(kinds()).toEqual(['fresh', 'outdated', 'fresh']);
+  });
+
+  it('has the states that a look at all cells gives, and told of each, whatever happens', () => {
+    let seed = 1;
+    const below = (most: number) => (seed = (seed * 48271) % 0x7fffffff) % most;
+    const { conversation, list } = opened();
+    let number = 0;
+    const made = (source: string) => new Cell(`${number++}`, source);
+    const run = (cell: Cell) => {
+      const above = list.slice(0, list.indexOf(cell)).flatMap(each => each.replies);
+      const after = (above.at(-1) as { turn: string } | undefined)?.turn ?? null;
+      const turn = `${cell.source} after ${after}`;
+      const stop = ['end', 'end', 'replayed', 'interrupt'][below(4)];
+      const more = { version: 1, generated: { tokens: 1, ms: 1, stop }, joins: below(4) > 0 };
+      cell.replies = cell.source.startsWith('%%') ? [usage(turn, after, cell.source, more)] : [];
+      cell.run('idle');
+    };
+    const texts = ['%%llm\nx', '%%llm\ny', '%%llm --fresh\nx', 'x = 1', '%llm load demo'];
+    const happens: ((cell: Cell) => void)[] = [
+      cell => cell.write(texts[below(texts.length)]!),
+      cell => cell.write(texts[below(2)]!),
+      run,
+      run,
+      cell => cell.run('running'),
+      cell => ((cell.replies = []), cell.run('running')),
+      cell => ((cell.replies = structuredClone(cell.replies)), cell.contentChanged.emit(undefined)),
+      cell => list.splice(list.indexOf(cell), 1),
+      cell => {
+        // Moved: the same cell, as another model.
+        const moved = new Cell(cell.id, cell.source, structuredClone(cell.replies));
+        list.splice(list.indexOf(cell), 1);
+        list.splice(below(list.length + 1), 0, moved);
+      },
+      () => list.splice(below(list.length + 1), 0, made(texts[below(texts.length)]!))
+    ];
+    const drawn = new WeakMap<object, unknown>();
+    conversation.changed.connect((_, changed) =>
+      changed.forEach(cell => drawn.set(cell, conversation.states.get(cell.id)))
+    );
+    for (let step = 0; step < 600; step++) {
+      const before = [...list];
+      const cell = before[below(before.length || 1)];
+      if (cell === undefined || before.length < 4) {
+        list.unshift(made('%%llm\nx'));
+      } else {
+        happens[below(happens.length)]!(cell);
+      }
+      if (before.length !== list.length || before.some((each, index) => each !== list[index])) {
+        list.changed.emit(undefined);
+      }
+      if (below(3) === 0) {
+        frame();
+        const expected = freshness(conversation.cells().map(facts => outline(facts)));
+        expect(conversation.states).toEqual(expected);
+        expect(list.map(each => drawn.get(each))).toEqual(list.map(({ id }) => expected.get(id)));
+      }
+    }
   });
 });
