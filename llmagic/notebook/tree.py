@@ -64,9 +64,14 @@ def tree(
     session : Session or None
         Knows where the state is.
     """
+    cells = {entry.turn.id: entry.request.cell for entry in conversation.entries}
     entries: dict[str, Entry] = {}
     for entry in [*conversation.versions, *conversation.entries]:
-        entries.setdefault(entry.turn.id, entry)
+        turn = entry.turn.id
+        known = entries.get(turn)
+        # Of the cells that gave it, the last one that shows it.
+        if known is None or known.request.cell != cells.get(turn) == entry.request.cell:
+            entries[turn] = entry
     # Content decides: a turn that two cells show is one turn.
     shown: dict[str, list[int]] = {}
     for number, entry in enumerate(conversation.entries, 1):

@@ -77,6 +77,17 @@ def test_the_tree_of_turns(kernel: Kernel, llama: Toy, book: Book) -> None:
     assert [turn["stale"] for turn in edited] == ["", "edited", "above"]
 
 
+def test_a_turn_belongs_to_the_cell_that_shows_it(kernel: Kernel, llama: Toy, book: Book) -> None:
+    panel = Panel(kernel)
+    kernel.load(llama.model)
+    book.run(kernel, "a")
+    book["b"].source = book["a"].source
+    book.delete("a")
+    book.run(kernel, "b")
+    (turn,) = panel.turns()
+    assert (turn["turn"], turn["cell"], turn["number"]) == (book["b"].turn, "b", 1)
+
+
 def test_an_earlier_version_comes_back(kernel: Kernel, llama: Toy, book: Book) -> None:
     kernel.load(llama.model)
     first = book.run_all(kernel)
