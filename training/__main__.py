@@ -45,9 +45,13 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=3, help="... and with this round of the plan")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(NEEDS.format(hours="three", folder=arguments.folder), flush=True)
+    print(NEEDS.format(hours="two", folder=arguments.folder), flush=True)
     tokenizer = _tokenizer(arguments.folder / "tokenizer.json")
-    plan = replace(Plan(), talk=(Round(arguments.steps),)) if arguments.steps else Plan()
+    plan = (
+        replace(Plan(), talk=(Round(arguments.steps, warm_up=100, flat=0.35),))
+        if arguments.steps
+        else Plan()
+    )
     start = arguments.start and (*_files(arguments.start), arguments.first)
     model = train(arguments.folder, tokenizer, plan, start=start)
     arguments.output.mkdir(parents=True, exist_ok=True)

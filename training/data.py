@@ -96,10 +96,6 @@ class Example:
     scenes: list[Scene]
 
 
-HARD = {"colour", "compare", "count", "is-there", "none", "place", "recall", "size", "which"}
-"""Tasks that take long to learn."""
-
-
 def example(rng: np.random.Generator, tokenizer: Tokenizer, part: Round, simple: bool) -> Example:
     """A random dialogue that is not too long; a simple one is about two pictures at most."""
     while True:
@@ -113,12 +109,6 @@ def example(rng: np.random.Generator, tokenizer: Tokenizer, part: Round, simple:
         tokens = tokenizer.tokens(made)
         if len(tokens.ids) <= LENGTHS[-1]:
             return Example(tokens, list(made.tasks), list(made.scenes))
-
-
-def hardness(made: Example) -> float:
-    """How many hard questions a dialogue has; half as many others are as bad as none."""
-    hard = sum(task in HARD for task in made.tasks)
-    return hard - 0.5 * (len(made.tasks) - hard)
 
 
 def batch(examples: Sequence[Example], length: int, image: int) -> Batch:
@@ -173,13 +163,7 @@ class Pools(Dataset[list[Batch]]):
         """The batches of a pool, in random order."""
         rng = np.random.default_rng((self.seed, index))
         simple = index < self.part.simple
-        examples = [
-            max(
-                (example(rng, self.tokenizer, self.part, simple) for _ in range(self.part.choice)),
-                key=hardness,
-            )
-            for _ in range(POOL)
-        ]
+        examples = [example(rng, self.tokenizer, self.part, simple) for _ in range(POOL)]
         examples.sort(key=lambda each: -len(each.tokens.ids))
         batches = []
         while examples:

@@ -44,15 +44,15 @@ _SEVERAL: Weighted = (
     (which, 5.0), (compare, 4.0), (recall, 1.5), (place, 1.5), (relation, 1.5), (count, 1.2),
     (is_there, 1.0), (colour, 0.8), (how_many_pictures, 0.2), (missing_picture, 0.2),
 )  # fmt: skip
-_FOUND: Weighted = (
-    (which, 9.0), (compare, 1.5), (recall, 0.7), (place, 0.7), (count, 0.7), (is_there, 0.5),
-)  # fmt: skip
 _PLACES: Weighted = (
     (place, 4.0), (relation, 3.0), (count, 1.0), (size, 0.8), (colour, 0.5), (is_there, 0.5),
 )  # fmt: skip
 _COMPARED: Weighted = (
     (compare, 5.0), (which, 4.0), (count, 3.0), (size, 2.5), (place, 0.7), (is_there, 0.7),
     (recall, 0.3),
+)  # fmt: skip
+_VERSUS: Weighted = (
+    (compare, 9.0), (size, 1.5), (count, 1.5), (which, 1.0), (place, 1.0), (recall, 0.5),
 )  # fmt: skip
 _SIZES: Weighted = (
     (size, 8.0), (place, 1.0), (relation, 0.7), (count, 0.7), (is_there, 0.7), (colour, 0.5),
@@ -77,7 +77,7 @@ def _shows(talk: Talk) -> bool:
     return talk.rng.choice((is_there, is_there, colour, place))(talk, shows=True)
 
 
-def several(rng: np.random.Generator, about: Weighted = _SEVERAL) -> Dialogue:
+def several(rng: np.random.Generator) -> Dialogue:
     """A random dialogue of questions about two to four pictures, soon after they were shown."""
     talk = Talk(random.Random(int(rng.integers(2**62))), held_out=False, draw=True, strangers=0.8)
     if talk.rng.random() < 0.2:
@@ -92,13 +92,8 @@ def several(rng: np.random.Generator, about: Weighted = _SEVERAL) -> Dialogue:
         elif told and talk.rng.random() < 0.3:
             _one_of(talk, _FACTS)
         else:
-            _one_of(talk, about)
+            _one_of(talk, _SEVERAL)
     return talk.dialogue
-
-
-def found(rng: np.random.Generator) -> Dialogue:
-    """A random dialogue about which of two to four pictures had something."""
-    return several(rng, _FOUND)
 
 
 def facts(rng: np.random.Generator) -> Dialogue:
@@ -130,7 +125,7 @@ def places(rng: np.random.Generator) -> Dialogue:
     return talk.dialogue
 
 
-def compared(rng: np.random.Generator) -> Dialogue:
+def compared(rng: np.random.Generator, about: Weighted = _COMPARED) -> Dialogue:
     """A random dialogue that counts and compares, mostly in three or four pictures."""
     talk = Talk(random.Random(int(rng.integers(2**62))), held_out=False, draw=True, strangers=0.8)
     if talk.rng.random() < 0.3:
@@ -143,8 +138,13 @@ def compared(rng: np.random.Generator) -> Dialogue:
         elif talk.rng.random() < 0.1:
             _one_of(talk, _FACTS)
         else:
-            _one_of(talk, _COMPARED)
+            _one_of(talk, about)
     return talk.dialogue
+
+
+def versus(rng: np.random.Generator) -> Dialogue:
+    """A random dialogue that compares one picture with another, mostly of three or four."""
+    return compared(rng, _VERSUS)
 
 
 def sizes(rng: np.random.Generator, *, held_out: bool = False, draw: bool = True) -> Dialogue:
@@ -176,5 +176,5 @@ def _one_of(talk: Talk, choices: Weighted) -> None:
         pass
 
 
-DRILLS = (few, several, facts, places, compared, sizes, found)
+DRILLS = (few, several, facts, places, compared, sizes, versus)
 """In the order of `training.plan.Round.drills`."""

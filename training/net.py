@@ -244,10 +244,16 @@ class Text(nn.Module):
         x : (batch, tokens, width)
         positions : (3, batch, tokens) int64, time, row and column (`positions`)
         """
+        return self.norm(self.layers(x, positions)[-1])
+
+    def layers(self, x: Tensor, positions: Tensor) -> list[Tensor]:
+        """Hidden states behind each layer."""
         rotation = rotations(positions, self.shape)
+        states = []
         for block in self.blocks:
             x = block(x, rotation)
-        return self.norm(x)
+            states.append(x)
+        return states
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., width) to (..., n_vocab)."""

@@ -1,4 +1,4 @@
-"""How long, how fast and on what: the defaults are what the shipped model was trained with."""
+"""How long, how fast and on what: the defaults are what `make demo-model` does."""
 
 from __future__ import annotations
 
@@ -7,56 +7,47 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Round:
-    """So many steps: the rates go up, stay, and go down to nothing.
+    """So many steps: the rates go up, stay, and go down if they do not stay to the end.
 
     Attributes
     ----------
     steps : int
-        Of the whole way down.
-    leave : int, optional
-        The step at which the round ends before that.
-    peak, warm_up, flat
-        Fraction of the full learning rates, steps up to it, fraction of the steps up to its end.
+    peak, warm_up, flat, end
+        Fraction of the full learning rates, steps up to it, fraction of the steps up to its end,
+        and fraction of it they go down to.
     vision : (float, float)
         Fractions of the steps between which the vision tower learns along.
     alike : bool
         Whether every answer counts the same, however long it is; otherwise every token does.
-    choice : int
-        Of so many dialogues, the one with most of the hard questions is taken.
+    simple : int
+        So many pools at the beginning have dialogues of at most two pictures.
     drills : tuple of float
         Fractions of dialogues that are all questions of one sort: about one or two pictures, about
-        several, about what was told, about places, comparisons, sizes, which picture had something
-        (`training.drill.DRILLS`).
+        several, about what was told, about places, counts and comparisons,
+        sizes, comparisons alone (`training.drill.DRILLS`).
     plots : float
         Fraction of the pictures that stand inside the axes of a plot.
     held_out : bool
         Whether names and words are ones that training never tells; for checks.
-    simple : int
-        So many pools at the beginning have dialogues of at most two pictures.
     """
 
     steps: int
-    leave: int | None = None
     peak: float = 1.0
-    warm_up: int = 100
-    flat: float = 0.35
+    warm_up: int = 1
+    flat: float = 1.0
+    end: float = 0.0
     vision: tuple[float, float] = (0.0, 1.0)
     alike: bool = True
-    choice: int = 1
     simple: int = 0
     drills: tuple[float, ...] = ()
-    plots: float = 0.0
+    plots: float = 0.12
     held_out: bool = False
-
-    @property
-    def length(self) -> int:
-        """Steps that are done."""
-        return self.steps if self.leave is None else self.leave
 
     def rate(self, step: int) -> float:
         """Fraction of the full learning rates at a step of this round."""
-        down = self.steps - int(self.steps * self.flat)
-        return self.peak * min(1.0, (step + 1) / self.warm_up, (self.steps - step) / down)
+        left = (self.steps - step) / max(1, self.steps - int(self.steps * self.flat))
+        down = self.end + (1.0 - self.end) * left
+        return self.peak * min(1.0, (step + 1) / self.warm_up, down)
 
     def sees(self, step: int) -> bool:
         """Whether the vision tower learns at a step of this round."""
@@ -81,41 +72,41 @@ class Plan:
         Full learning rates.
     vision_rate : float
         Those of the vision tower in the second stage, as a fraction.
-    other_text, auxiliary : float
-        Weights of the loss on what is not the model's to say, and of the vision tower's own.
+    other_text, auxiliary, order : float
+        Weights of the loss on what is not the model's to say, of the vision tower's own, and of
+        the numbers of the pictures (`training.order`).
     """
 
     seed: int = 5
-    look: Round = Round(700, warm_up=50)
+    look: Round = Round(800, warm_up=50, flat=0.35)
     pictures: int = 64
     talk: tuple[Round, ...] = (
         # Before, the vision tower would be spoilt by a language model that cannot use it yet.
-        Round(1900, leave=1400, vision=(0.3, 0.85), alike=False, simple=20),
-        # What takes long to learn has short answers, which are drowned by the long ones.
-        Round(800, leave=100, peak=0.8, vision=(0.0, 0.85), choice=2),
-        Round(700, peak=0.8, warm_up=50, flat=0.4, vision=(0.0, 0.85), drills=(0.6,)),
-        # By now it sees; what is left is to look back, and to say letter by letter what was told.
-        Round(8000, leave=1600, peak=0.7, flat=0.9, vision=(0.0, 0.0), drills=(0.15, 0.4, 0.2)),
-        # Places, which the vision tower has to tell it.
-        Round(4000, leave=500, peak=0.7, warm_up=1, flat=0.9, drills=(0.1, 0.3, 0.1, 0.25)),
-        Round(1000, peak=0.7, warm_up=1, flat=0.0, vision=(0.0, 0.5), drills=(0.1, 0.3, 0.1, 0.15)),
-        # Comparing three or four pictures, with what it sees by now.
+        Round(900, warm_up=100, vision=(0.4, 1.0), alike=False, simple=20),
+        # What takes long to learn has short answers, which are drowned by the long ones, and is
+        # asked too seldom.
+        Round(700, peak=0.8, drills=(0.5, 0.05, 0.1, 0.1)),
+        # To look back, and to say letter by letter what was told.
+        Round(700, peak=0.8, vision=(0.0, 0.7), drills=(0.12, 0.4, 0.15, 0.08, 0.0, 0.06)),
+        # By now it sees. Where things stand, then three or four pictures compared.
+        Round(800, peak=0.7, vision=(0.0, 0.0), drills=(0.05, 0.3, 0.08, 0.22, 0.08, 0.1)),
+        Round(500, peak=0.7, vision=(0.0, 0.0), drills=(0.05, 0.15, 0.07, 0.12, 0.3, 0.1)),
         Round(
-            8000,
-            leave=1100,
+            500,
             peak=0.7,
-            warm_up=50,
-            flat=0.9,
+            flat=0.0,
+            end=0.6875,
             vision=(0.0, 0.0),
-            drills=(0.05, 0.1, 0.05, 0.05, 0.45),
+            drills=(0.04, 0.12, 0.07, 0.1, 0.34, 0.1),
         ),
+        # What is left are comparisons and sizes.
+        Round(600, peak=0.5, vision=(0.0, 0.0), drills=(0.03, 0.06, 0.05, 0.08, 0.12, 0.18, 0.38)),
         Round(
-            2000,
-            peak=0.7,
-            warm_up=1,
+            1200,
+            peak=0.5,
             flat=0.0,
             vision=(0.0, 0.0),
-            drills=(0.05, 0.12, 0.05, 0.08, 0.35),
+            drills=(0.03, 0.06, 0.05, 0.08, 0.16, 0.2, 0.3),
         ),
     )
     tokens: int = 4096
@@ -124,22 +115,23 @@ class Plan:
     vision_rate: float = 0.15
     other_text: float = 0.1
     auxiliary: float = 0.5
-    check_every: int = 100
+    order: float = 0.2
+    check_every: int = 200
     save_every: int = 100
 
     @property
     def steps(self) -> int:
         """Of all rounds of the second stage."""
-        return sum(part.length for part in self.talk)
+        return sum(part.steps for part in self.talk)
 
     def before(self, part: int) -> int:
         """Steps of the second stage before a round, the first of which is number 0."""
-        return sum(each.length for each in self.talk[:part])
+        return sum(each.steps for each in self.talk[:part])
 
     def at(self, step: int) -> tuple[Round, int]:
         """The round of a step of the second stage, and which of the round's steps it is."""
         for part in self.talk:
-            if step < part.length:
+            if step < part.steps:
                 return part, step
-            step -= part.length
+            step -= part.steps
         raise ValueError(f"expected a step below {self.steps}")

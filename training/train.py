@@ -23,6 +23,7 @@ from training import vision
 from training.data import Batch, Pools
 from training.net import Model, Shape
 from training.optimiser import Optimiser
+from training.order import Order
 from training.pictures import Pictures
 from training.plan import Plan, Round
 from training.start import load
@@ -51,6 +52,7 @@ class Trainer:
         torch.manual_seed(plan.seed)
         self.model = Model(shape).to(self.device)
         self.eyes = Eyes(shape.width).to(self.device)
+        self.order = Order(shape).to(self.device)
         self.at: dict[str, int] = {"step": 0, "pool": 0, "in_pool": 0}
         torch._dynamo.config.recompile_limit = 64
         for block in (*self.model.text.blocks, *self.model.vision.blocks):
@@ -75,8 +77,8 @@ class Trainer:
 
     def talk(self, tokenizer: Tokenizer) -> None:
         """Train on dialogues, until all steps are done."""
-        plan = self.plan
-        self.optimiser = Optimiser((self.model.text,), plan.muon, plan.adam)
+        plan, self.image = self.plan, tokenizer.image
+        self.optimiser = Optimiser((self.model.text, self.order), plan.muon, plan.adam)
         self.sight = Optimiser((self.model.vision, self.eyes), plan.muon, plan.adam)
         self._resume()
         held_out = Pools(plan.seed + 1, tokenizer, plan.tokens, Round(1, held_out=True))[0][:10]
@@ -105,7 +107,7 @@ class Trainer:
         if step == 0 and self.at["step"]:
             # A round begins with a pool of its own.
             self.at.update(pool=self.at["pool"] + 1, in_pool=0)
-        first, skip, left = self.at["pool"], self.at["in_pool"], part.length - step
+        first, skip, left = self.at["pool"], self.at["in_pool"], part.steps - step
         pools = Pools(self.plan.seed, tokenizer, self.plan.tokens, part)
         for pool, batches in pools.from_pool(first):
             for number, batch in enumerate(batches):
@@ -123,7 +125,8 @@ class Trainer:
         sees = part.sees(step)
         with torch.set_grad_enabled(sees):
             seen, auxiliary = self._see(batch.pictures)
-        hidden = self._hidden(batch, seen)
+        states = self._states(batch, seen)
+        hidden = self.model.text.norm(states[-1])
         # The embeddings of pictures and the padding are nobody's to foretell.
         there = batch.text[:, 1:]
         each = F.cross_entropy(
@@ -137,7 +140,8 @@ class Trainer:
             1 / owner[said].bincount()[owner[said]] if part.alike else torch.ones_like(each[said])
         )
         answers = (each[said] * weights).sum() / weights.sum()
-        loss = answers + plan.other_text * each[~said].mean()
+        order = self.order(states, batch.ids == self.image)
+        loss = answers + plan.other_text * each[~said].mean() + plan.order * order
         if sees:
             loss = loss + plan.auxiliary * auxiliary
         loss.backward()
@@ -145,7 +149,8 @@ class Trainer:
         self.optimiser.step(speed)
         if sees:
             self.sight.step(speed * plan.vision_rate)
-        return {"loss": loss.item(), "answers": answers.item(), "auxiliary": auxiliary.item()}
+        losses = {"loss": loss, "answers": answers, "auxiliary": auxiliary, "order": order}
+        return {name: value.item() for name, value in losses.items()}
 
     def _see(self, groups: list[Pictures]) -> tuple[Tensor, Tensor]:
         """Embeddings of the pictures, and the auxiliary loss."""
@@ -157,10 +162,10 @@ class Trainer:
             seen.append(torch.zeros(0, self.model.shape.width, device=self.device))
         return torch.cat(seen), loss
 
-    def _hidden(self, batch: Batch, seen: Tensor) -> Tensor:
+    def _states(self, batch: Batch, seen: Tensor) -> list[Tensor]:
         places = [group.places for group in batch.pictures]
         where = torch.cat(places) if places else batch.ids.new_zeros(0)
-        return self.model.text(self.model.embed(batch.ids, seen, where), batch.positions)
+        return self.model.text.layers(self.model.embed(batch.ids, seen, where), batch.positions)
 
     @torch.no_grad()
     def check(self, batches: list[Batch]) -> dict[str, Any]:
@@ -168,7 +173,8 @@ class Trainer:
         found: dict[str, list[bool]] = defaultdict(list)
         for batch in batches:
             batch = moved(batch, self.device)
-            hidden = self._hidden(batch, self._see(batch.pictures)[0])
+            states = self._states(batch, self._see(batch.pictures)[0])
+            hidden = self.model.text.norm(states[-1])
             wrong = self.model.text.logits(hidden[:, :-1]).argmax(-1) != batch.ids[:, 1:]
             answers = batch.answers[:, 1:]
             missed = set(answers[wrong & (answers >= 0)].tolist())
@@ -195,6 +201,7 @@ class Trainer:
             "at": self.at,
             "model": self.model.state_dict(),
             "eyes": self.eyes.state_dict(),
+            "order": self.order.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "sight": self.sight.state_dict(),
         }
@@ -209,7 +216,7 @@ class Trainer:
                 f"{self._file} is of a run with another plan or another shape of model. "
                 "Remove it to begin anew, or give the run another folder."
             )
-        for name in ("model", "eyes", "optimiser", "sight"):
+        for name in ("model", "eyes", "order", "optimiser", "sight"):
             getattr(self, name).load_state_dict(kept[name])
         self.at = kept["at"]
         self.tell(f"goes on from {self._file}: {self.at}")

@@ -71,7 +71,7 @@ def look(
     optimiser = Optimiser((vision, eyes), plan.muon, plan.adam)
     began, counts = time.monotonic(), torch.zeros(2)
     scenes = Scenes("train", plan.pictures, plan.look.plots)
-    for step, groups in enumerate(scenes.batches(plan.look.length)):
+    for step, groups in enumerate(scenes.batches(plan.look.steps)):
         total = torch.zeros((), device=device)
         for group in groups:
             group = moved(group, device)

@@ -12,6 +12,7 @@ pytest.importorskip("tokenizers", reason="the training extra is not installed")
 
 from training import data  # noqa: E402
 from training.net import CHUNK, Model, Shape, delta_rule  # noqa: E402
+from training.order import MOST, Order  # noqa: E402
 from training.plan import Plan, Round  # noqa: E402
 from training.tokenizer import Tokenizer  # noqa: E402
 from training.train import Trainer  # noqa: E402
@@ -24,8 +25,8 @@ PLAN = Plan(
     look=Round(2, plots=0.5),
     pictures=8,
     talk=(
-        Round(6, leave=4, vision=(0.3, 1.0), alike=False),
-        Round(2, peak=0.5, choice=2, drills=(0.0,) * 5 + (0.5, 0.4), plots=0.5),
+        Round(4, vision=(0.3, 1.0), alike=False),
+        Round(2, peak=0.5, flat=0.0, drills=(0.0,) * 4 + (0.5, 0.4), plots=0.5),
     ),
     tokens=1024,
     check_every=3,
@@ -48,6 +49,22 @@ def test_the_delta_rule_in_chunks_is_the_one_token_by_token(tokens: int) -> None
         wanted.append((q[:, :, t].unsqueeze(-2) @ state).squeeze(-2))
     found = delta_rule(q, k, v, beta, gate)
     torch.testing.assert_close(found, torch.stack(wanted, 2), atol=1e-5, rtol=1e-4)
+
+
+def test_a_token_of_a_picture_has_its_number() -> None:
+    shape = Shape(width=64, layers="dada")
+    order = Order(shape)
+    pictures = torch.tensor([[0, 1, 1, 0, 1, 0], [1, 0, 0, 0, 0, 0], [0] * 6, [0, 1, 0, 1, 0, 1]])
+    numbers = torch.tensor([[9, 0, 0, 9, 1, 9], [0, 9, 9, 9, 9, 9], [9] * 6, [9, 0, 9, 1, 9, 2]])
+    # States that say which number it is, and a head that reads them.
+    states = torch.nn.functional.one_hot(numbers, shape.width).float()
+    with torch.no_grad():
+        order.number.weight.copy_(20 * torch.eye(MOST, shape.width))
+    right = order([torch.zeros_like(states), states, torch.zeros_like(states)], pictures == 1)
+    wrong = order([states, states.roll(1, dims=-1)], pictures == 1)
+    assert right < 1e-3
+    assert wrong > 10
+    assert order([states, states], pictures == 2) == 0
 
 
 @pytest.fixture(autouse=True)
