@@ -1,6 +1,7 @@
 """Pictures as a plotting library would save them: the same shapes, inside axes.
 
-They teach the demo model that lines, ticks and numbers around a picture are not shapes.
+Training has some of them, so that a model may learn that lines, ticks and numbers around a picture
+are not shapes; `python -m llmagic.demo.evaluate --plots` asks whether one did.
 """
 
 from __future__ import annotations
