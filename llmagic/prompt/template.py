@@ -10,7 +10,8 @@ not used. Three things follow:
 - Jinja syntax in content is text;
 - switches that a template looks for in a message ("/no_think") are not found; use its variables.
 
-The one exception is the mark between a reply's thought and its answer (`prompt.thought`).
+The one exception is the mark between a reply's thought and its answer (`prompt.thought`). A blank
+that the template writes before somebody's words belongs to them where they are tokenised.
 """
 
 from __future__ import annotations
@@ -357,6 +358,19 @@ def _ways(whole: Vector[Message], variables: Mapping[str, object]) -> Iterator[_
 def _assembled(last: Item | None, item: Item, endings: _Endings) -> Iterator[Piece]:
     """Pieces of the markup and the slot of an item; `last` is the one before it."""
     slot, previous, markup = item.slot, last.slot if last is not None else None, item.markup
+    part = None if slot is None else slot.part
+    whole: str | None = None
+    if isinstance(part, ReplyPart):
+        ending = endings.of(previous.role) if previous is not None else None
+        whole = None if ending is None else ending.whole
+        if whole is not None and markup == f"{whole} " and part.text.startswith(" "):
+            # The model wrote that blank itself; the template expects replies without it.
+            markup = whole
+    elif isinstance(part, TextPart) and part.text and markup.endswith(" "):
+        # Vocabularies have a blank in one token with the word behind it ("[INST] What",
+        # "User: What"), which is tokenised with it, therefore; alone it is a token that no model
+        # has seen before a word.
+        markup, part = markup[:-1], TextPart(f" {part.text}")
     finished = previous if slot is None or slot.message != _number(previous) else None
     asked = _asked(finished, slot)
     if asked is not None:
@@ -367,15 +381,11 @@ def _assembled(last: Item | None, item: Item, endings: _Endings) -> Iterator[Pie
             yield Mark(Boundary.REPLY)
         if markup:
             yield Markup(markup)
-    if slot is None:
+    if slot is None or part is None:
         return
     if slot.first_user and previous is not None and previous.role == "system":
         yield Mark(Boundary.SYSTEM)
-    if isinstance(slot.part, ReplyPart):
-        ending = endings.of(previous.role) if previous is not None else None
-        yield Content(slot.part, moved=ending is None or markup != ending.whole)
-    else:
-        yield Content(slot.part)
+    yield Content(part, moved=isinstance(part, ReplyPart) and markup != whole)
 
 
 def _asked(finished: Slot | None, following: Slot | None) -> str | None:

@@ -21,6 +21,8 @@ from llmagic.sequence import Boundary
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 NAMES = sorted(path.stem for path in TEMPLATES.glob("*.jinja"))
+VERBATIM = [name for name in NAMES if name != "colon"]
+"""Templates that write no blank before somebody's words, which would be a part of them."""
 NOON = datetime(2025, 1, 2, 12)
 USER = Mark(Boundary.USER)
 
@@ -124,6 +126,10 @@ RENDERED = {
         "<|im_start|>assistant\n[R1]<|im_end|>\n<|im_start|>user\n{U2}<|im_end|>\n|USER|"
         "<|im_start|>assistant\n"
     ),
+    "colon": (
+        "<bos>System:{ S}<end>\nUser:|SYSTEM|{ U1}<end>\n|USER|Assistant: ~[R1]<end>\n"
+        "User:{ U2}<end>\n|USER|Assistant:"
+    ),
     "system_last": "<bos>[INST]{U1}|USER|[/INST][R1]</s>[INST]{S}\n\n{U2}|USER|[/INST]",
 }
 RENDERED["hermes"] = RENDERED["chatml"]  # but for tools
@@ -138,14 +144,14 @@ def test_pieces(name: str) -> None:
     assert shown(load(name).render(TURN)) == RENDERED[name]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", VERBATIM)
 def test_without_system_prompt_there_is_no_mark_for_it(name: str) -> None:
     pieces = load(name).render(TURN[1:])
     assert Mark(Boundary.SYSTEM) not in pieces
     assert contents(pieces) == [part for message in TURN[1:] for part in message.parts]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", VERBATIM)
 def test_without_generation_prompt(name: str) -> None:
     template = load(name)
     silent = template.render(TURN, generation_prompt=False)
@@ -163,7 +169,7 @@ def test_without_generation_prompt(name: str) -> None:
     ]
 
 
-PREFIX_KEPT = sorted(set(NAMES) - {"empty_think", "system_last"})
+PREFIX_KEPT = sorted(set(NAMES) - {"colon", "empty_think", "system_last"})
 
 
 @pytest.mark.parametrize("with_system", [True, False])
@@ -197,7 +203,7 @@ def test_a_system_prompt_that_moves_leaves_no_prefix() -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", VERBATIM)
 def test_hostile_text_stays_one_part(name: str, text: str) -> None:
     plain = load(name).render(TURN)
     messages = [system(text), user(text), reply("R1"), user(text)]
@@ -213,7 +219,7 @@ def test_hostile_text_stays_one_part(name: str, text: str) -> None:
             assert after == before
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", VERBATIM)
 @given(texts=st.lists(st.text(st.characters(exclude_categories=())), min_size=3, max_size=3))
 def test_any_text_comes_back_verbatim(name: str, texts: list[str]) -> None:
     messages = [user(texts[0]), Message("assistant", (TextPart(texts[1]),)), user(texts[2])]
@@ -376,6 +382,17 @@ def test_a_template_for_typed_parts_only() -> None:
     assert shown(template.render([user("a", picture, "b")])) == "<user>{a}{image}{b}|USER|"
 
 
+def test_a_blank_before_words_belongs_to_them() -> None:
+    # Mistral 7B, Llama 2, Vicuna, SmolVLM: "[INST] What" is "[INST]" and " What" to any tokenizer.
+    # A model begins its reply with that blank itself, and the next prompt must not have it twice.
+    template, picture = load("colon"), ImagePart(Picture(1, 1, b"\0\0\0"))
+    turns = [user("U1"), reply(" R1"), user("\nU2"), reply("R3"), user(picture, "U4")]
+    assert shown(template.render(turns)) == (
+        "<bos>User:{ U1}<end>\n|USER|Assistant:[ R1]<end>\nUser:{ \nU2}<end>\n|USER|"
+        "Assistant: ~[R3]<end>\nUser: {image}{U4}<end>\n|USER|Assistant:"
+    )
+
+
 def test_a_template_that_drops_the_system_prompt() -> None:
     template = of(
         "{% for m in messages if m.role != 'system' %}<{{ m.role }}>{{ m.content }}{% endfor %}"
@@ -489,7 +506,7 @@ def test_the_generation_tag_only_keeps_its_body() -> None:
     assert Program(source, NOON).run({}) == "x1"
 
 
-PLAIN = ["chatml", "generation", "reasoning"]
+PLAIN = ["chatml", "colon", "generation", "reasoning"]
 
 
 @pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.jinja")), ids=lambda path: path.stem)

@@ -14,7 +14,7 @@ import pytest
 from llmagic.sequence import common_prefix
 from llmagic.session import Session, Turn
 from tests.oracle import assert_exact, sequence_of
-from tests.toys import Toy
+from tests.toys import Toy, parrot
 
 TEMPLATES = sorted((Path(__file__).parents[1] / "templates").glob("*.jinja"))
 KEEPS_REPLIES = {"chatml", "date", "gemma", "generation", "llama3", "mistral"}
@@ -65,3 +65,27 @@ def test_next_turns(toy_named: Callable[[str], Toy], name: str, path: Path):
         assert again.usage["evaluated"]["tokens"] == steps[-1].stop - last < 40
         if again.usage["exact"]:
             assert_exact(session, again)
+
+
+def test_a_blank_before_words_is_tokenised_with_them(tmp_path: Path):
+    template = next(path for path in TEMPLATES if path.stem == "colon").read_text()
+    script = {"cat": [" It sits."], "dog": [" It runs."]}
+    model = parrot.write(tmp_path, script, template)
+    with Session(model) as session:
+        first = session.ask("the cat?", temperature=0, max_tokens=4)
+        text = "User: the cat?<end>\nAssistant:"
+        vocabulary = session.engine.model.vocabulary
+        tokens = vocabulary.tokenize(text, special=True)
+        assert first.usage["prompt"]["tokens"] == len(tokens) + 1, vocabulary.spell(tokens)
+        assert first.text == " It sits."
+        second = session.ask("the dog?", temperature=0, max_tokens=4)
+        # The reply was not evaluated again, and its blank is there once.
+        held = first.usage["prompt"]["tokens"] + len(first.tokens)
+        assert second.usage["restored"]["tokens"] == held
+        whole = sequence_of(session, second, with_reply=False)
+        ids = [token for span in whole.spans for token in span.tokens]
+        assert vocabulary.spell(ids).endswith(
+            "Assistant: It sits.<end>\nUser: the dog?<end>\nAssistant:"
+        )
+        assert second.text == " It runs."
+        assert_exact(session, second)
