@@ -85,8 +85,18 @@ def resolve(
     wants = projector is not False and given is None
     found = _resolve(name, wants, tell, hub or Hub())
     if given is not None:
-        return replace(found, projector=Path(given).expanduser())
+        return replace(found, projector=_path(given))
     return found
+
+
+def _path(name: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise UsageError(
+            f"expected a path, and {str(name)!r} begins with the home of a user who is not known "
+            "here. Write the folder out, or ./~ for a file of that name."
+        ) from error
 
 
 def _resolve(
@@ -94,7 +104,7 @@ def _resolve(
 ) -> Files:
     if name == DEMO:
         return _local(DEMO_FOLDER / "demo.gguf", wants_projector)
-    path = Path(name).expanduser()
+    path = _path(name)
     if not isinstance(name, str) or path.exists():
         return _local(path, wants_projector)
     target = aliases().get(name)

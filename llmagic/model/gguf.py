@@ -36,6 +36,10 @@ _key = _function("gguf_get_key", ctypes.c_char_p, _P, _I)
 _kv_type = _function("gguf_get_kv_type", ctypes.c_int, _P, _I)
 _n_tensors = _function("gguf_get_n_tensors", _I, _P)
 _tensor_offset = _function("gguf_get_tensor_offset", ctypes.c_size_t, _P, _I)
+_find_key = _function("gguf_find_key", _I, _P, ctypes.c_char_p)
+_array_type = _function("gguf_get_arr_type", ctypes.c_int, _P, _I)
+_array_length = _function("gguf_get_arr_n", ctypes.c_size_t, _P, _I)
+_array_text = _function("gguf_get_arr_str", ctypes.c_char_p, _P, _I, ctypes.c_size_t)
 _find_tensor = _function("gguf_find_tensor", _I, _P, ctypes.c_char_p)
 _tensor_size = _function("gguf_get_tensor_size", ctypes.c_size_t, _P, _I)
 
@@ -54,6 +58,9 @@ _SCALARS = {
     11: _function("gguf_get_val_i64", ctypes.c_int64, _P, _I),
     12: _function("gguf_get_val_f64", ctypes.c_double, _P, _I),
 }
+
+_TEXT, _ARRAY = 8, 9
+"""enum gguf_type."""
 
 Scalar = int | float | bool | str
 
@@ -144,6 +151,32 @@ def read_header(path: Path) -> Header:
     return replace(header, rest=tuple(_read_header(other) for other in others))
 
 
+def doubled_token(path: Path) -> str | None:
+    """A token that stands twice in a GGUF's vocabulary; None where none does.
+
+    llama.cpp ends the process at such a vocabulary (llama-vocab.cpp:2544). It is looked for apart
+    from the header, as a list of models is no reason to read 250,000 tokens of each.
+    """
+    context = _init(str(path).encode(), _InitParams(True, None))
+    if not context:
+        return None
+    try:
+        key = _find_key(context, b"tokenizer.ggml.tokens")
+        is_list = key >= 0 and _kv_type(context, key) == _ARRAY
+        if not is_list or _array_type(context, key) != _TEXT:
+            return None
+        seen = set[bytes]()
+        for index in range(_array_length(context, key)):
+            token = _array_text(context, key, index)
+            # llama.cpp gives empty ones names of their own.
+            if token and token in seen:
+                return str(token.decode("utf-8", "replace"))
+            seen.add(token)
+        return None
+    finally:
+        _free(context)
+
+
 def _whole(value: Scalar | None) -> int:
     return int(value) if isinstance(value, (int, float)) else 0
 
@@ -204,7 +237,7 @@ def _metadata(context: int) -> dict[str, Scalar]:
         if getter is None:
             continue  # arrays: the vocabulary and the like, which nothing here needs
         value = getter(context, index)
-        found[_key(context, index).decode()] = (
+        found[_key(context, index).decode("utf-8", "replace")] = (
             value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         )
     return found

@@ -13,11 +13,14 @@ from pathlib import Path
 
 from llmagic.errors import Interrupted, ModelError, ModelFileError
 from llmagic.model.adapters import load_adapter
-from llmagic.model.gguf import Header, read_header
+from llmagic.model.gguf import Header, doubled_token, read_header
 from llmagic.model.interrupt import InterruptFlag
 from llmagic.model.library import LOG, llama
 
 SPACE_PREFIX = b"tokenizer.ggml.add_space_prefix"
+
+NO_VOCABULARY = ("none", "no_vocab")
+"""Tokenizers of models without one, of which llama.cpp reads no tokens."""
 
 HIDDEN_WINDOW = {
     "deepseek4": "llama-model.cpp:2984: llama_model_n_swa says 0 because that window cannot be "
@@ -88,6 +91,14 @@ class Model:
                 f"expected a model, and {str(path)!r} is a vision projector. Load the model it "
                 "belongs to, and give this file as --projector (projector=)."
             )
+        if self.header.metadata.get("tokenizer.ggml.model") not in NO_VOCABULARY:
+            doubled = doubled_token(path)
+            if doubled is not None:
+                raise ModelFileError(
+                    f"expected a vocabulary of different tokens, and {str(path)!r} has {doubled!r} "
+                    "twice, with which llama.cpp would end the kernel. Convert the model again, or "
+                    "get it from elsewhere."
+                )
         parameters = llama.llama_model_default_params()
         parameters.n_gpu_layers = n_gpu_layers
         # Texts are tokenised piece by piece; SentencePiece would put a space before each of them.

@@ -156,4 +156,6 @@ def _looks_like(head: bytes) -> str:
         return "it is a PDF (convert its page to PNG)"
     if start.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer (run git lfs pull)"
+    if head[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc"):
+        return "it is HEIC, as telephones take it (convert it to JPEG, or register pillow-heif)"
     return f"it begins with {head[:12]!r}"

@@ -78,6 +78,25 @@ def test_a_missing_or_damaged_part_is_named(toy_named: Named, tmp_path: Path) ->
         Session(renamed)
 
 
+def test_a_doubled_token_does_not_end_the_process(toy_named: Named, tmp_path: Path) -> None:
+    # llama-vocab.cpp:2544 asserts that there is none; the file is whole otherwise.
+    data = toy_named("llama").model.read_bytes()
+    one, other = (b"\x01\0\0\0\0\0\0\0" + token for token in (b"!", b"#"))
+    assert one in data
+    path = tmp_path / "doubled.gguf"
+    path.write_bytes(data.replace(one, other, 1))
+    with pytest.raises(ModelFileError, match=r"'#' twice.*Convert the model again"):
+        Session(path)
+
+
+def test_a_key_of_no_text_is_no_crash(toy_named: Named, tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    data = toy_named("llama").model.read_bytes()
+    assert b"general.name" in data
+    path.write_bytes(data.replace(b"general.name", b"general.nam\xff", 1))
+    assert read_header(path).architecture == "llama"
+
+
 # Settings that cannot be ----------------------------------------------------------------------
 
 

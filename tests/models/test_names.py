@@ -61,6 +61,12 @@ def test_a_missing_path_is_left_to_who_reads_it(tmp_path: Path) -> None:
     assert resolve("~/no.gguf").model == Path("~/no.gguf").expanduser()
 
 
+def test_the_home_of_nobody_is_an_error_with_a_remedy() -> None:
+    for name, projector in (("~nobody-here/a.gguf", None), ("demo", "~nobody-here/p.gguf")):
+        with pytest.raises(UsageError, match=r"~nobody-here/.*Write the folder out"):
+            resolve(name, projector=projector)
+
+
 def test_an_alias_stands_for_a_path(tmp_path: Path) -> None:
     folder = put(tmp_path / "m", "cats.gguf")
     set_alias("kitten", str(folder / "cats.gguf"))

@@ -258,6 +258,7 @@ def test_truncated_files_are_refused(format):
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
         (b"<!DOCTYPE html><html></html>", "HTML page"),
         (b"%PDF-1.7\n", "PDF"),
+        (b"\0\0\0\x18ftypheic" + bytes(8), "HEIC.*convert it to JPEG"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
     ],
 )
