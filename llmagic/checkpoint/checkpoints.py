@@ -86,6 +86,7 @@ class Checkpoints:
         self._needs_state = has_state(memory, layout)
         # Cutting needs the ranged calls that a whole-blob model is not asked.
         self.can_cut = memory.can_be_cut and layout is Layout.DELTA
+        self.slides = memory is Memory.SWA and layout is Layout.SPLIT
         self._n_sequences = n_sequences
         self.use(context)
 
@@ -334,6 +335,17 @@ class Checkpoints:
                 if step.boundary is not None and self.lookup.stands_on_disk(step.key):
                     return index, None
         return 0, None
+
+    def cut(self, sequence: int, position: int) -> bool:
+        """Cut off what a branch has evaluated since its last step; False where that cannot be.
+
+        Of a sliding window it can, as long as it still holds what is seen at `position`: the cells
+        stay where they are, which a state put back would not let them.
+        """
+        if self.slides:
+            whole = self.context.begin(sequence) <= max(0, position - self.context.model.n_swa)
+            return whole and self.context.cut(sequence, position)
+        return self.can_cut and self.context.cut(sequence, position)
 
     def undo(self, branch: Branch) -> None:
         """After a failure: take a branch back to the last step that is known to be whole.

@@ -175,12 +175,13 @@ class Decoder:
         self._work.evaluate_one(token, self._position + index)
 
     # A stop text is no part of the reply, and the context must not hold it either. Memory that
-    # can be cut is cut; another is taken back to the state from before the first token that
-    # could have been the beginning of the stop text.
+    # can be cut is cut, and so is a window that still holds all; another is taken back to the state
+    # from before the first token that could have been the beginning of the stop text.
 
     def _remember(self) -> None:
         checkpoints, n = self._work.checkpoints, len(self.generated.tokens)
-        if not checkpoints.can_cut and checkpoints.layout is not Layout.NONE:
+        cuts = checkpoints.can_cut or checkpoints.slides
+        if not cuts and checkpoints.layout is not Layout.NONE:
             stop = self._sequence.n_positions + n
             end = checkpoints.payloads.take_end(self._work.branch.sequence, stop)
             self._back = (n, end)
@@ -200,25 +201,27 @@ class Decoder:
             whole -= 1
         rest = self._vocabulary.tokenize(stream.text[shown:], special=False)
         tokens = reply.tokens[:whole] + rest
-        held = self._go_back(whole)
+        held = self._go_back(whole, len(tokens))
         if held is not None:
             for index in range(held, len(tokens)):
                 self._evaluate(tokens[index], index)
         reply.tokens = tokens
         return held is not None
 
-    def _go_back(self, n: int) -> int | None:
+    def _go_back(self, n: int, wanted: int) -> int | None:
         """Take the branch back to at most `n` reply tokens; returns how many it holds.
 
-        None where that cannot be done.
+        None where that cannot be done, or where what is evaluated then, up to `wanted` tokens,
+        would not be exact: a window that is put back lies in other cells (`Payloads.settle`).
         """
         work, sequence = self._work, self._work.branch.sequence
         if n == len(self.generated.tokens):
             return n
-        if work.checkpoints.can_cut:
-            if work.context.cut(sequence, self._sequence.n_positions + n):
-                return n
-        elif self._back is not None and self._back[0] <= n:
+        if work.checkpoints.cut(sequence, self._sequence.n_positions + n):
+            return n
+        if self._back is not None and self._back[0] <= n:
+            if work.context.model.n_swa and self._back[0] < wanted:
+                return None
             try:
                 work.checkpoints.payloads.put_end(sequence, self._back[1])
             except CheckpointError:

@@ -216,6 +216,10 @@ class Context:
         """The last position held by a sequence, -1 when it is empty."""
         return int(llama.llama_memory_seq_pos_max(self._memory, sequence))
 
+    def begin(self, sequence: int) -> int:
+        """The first position a sequence holds (in the window if there is one), -1 if empty."""
+        return int(llama.llama_memory_seq_pos_min(self._memory, sequence))
+
     # State ----------------------------------------------------------------------------------
 
     def state_size(self, sequence: int, *, partial: bool = False) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from llmagic.events import Delta, Event
 from llmagic.session import Session, Turn
+from llmagic.settings import Loading
 from tests import oracle
 from tests.session.cells import Cold, Notebook, prose
 from tests.session.script import say
+from tests.toys import Toy
 from tests.toys.text import WINDOW
 
 PROMPT = "Say something long."
@@ -66,6 +68,19 @@ def test_a_stop_text_from_the_middle_of_a_reply(session: Session, cold: Cold, le
                 check(notebook, notebook.ask(None, PROMPT, stop=text), whole.text, text)
                 tried += 1
     assert tried > 8
+
+
+def test_a_window_that_is_cut_goes_on_where_it_was(toy_named: Callable[[str], Toy]) -> None:
+    """Over 512 cells the threads share a window by its cells, so they must stay where they are."""
+    with Session(toy_named("gemma3").model, loading=Loading(n_threads=2)) as session:
+        tokenize = session.tokenize
+        words = tokenize(prose(150, 3))
+        with pytest.MonkeyPatch.context() as patch:
+            say(patch, [*words, *tokenize("ing!")])
+            turn = session.ask(LONG, after=None, stop="g!", max_tokens=400, temperature=0)
+        assert turn.stop == "stop"
+        assert turn.tokens == (*words, *tokenize("in"))
+        go_on(Notebook(session), turn)
 
 
 # Drawn by hand --------------------------------------------------------------------------------
