@@ -70,6 +70,10 @@ class Archive:
                 self._put_picture(part.picture)
         document = _to_json(turn) | ({} if source is None else {"source": source})
         self.write(Kind.TURN, self.key(turn.id), document)
+        asked = self.read(Kind.ASKED, key)
+        if asked is not None and asked.get("turn") != turn.id:
+            # What is there is not written again, and this is the reply that counts now.
+            self._store.remove(Kind.ASKED, key)
         self.write(Kind.ASKED, key, {"version": VERSION, "turn": turn.id}, turn=turn.id)
 
     def answer(self, before: Sequence, sampling: Sampling) -> tuple[Answer, str] | None:

@@ -97,13 +97,18 @@ class Replies:
     def again(
         self, question: Question, wanted: Sequence, tell: Callable[[Event], None]
     ) -> Turn | None:
-        """The reply this question got before, as a turn; None if it never got one."""
+        """The reply this question got before, as a turn; None if it never got one.
+
+        One that a context cut that was smaller than this one is none.
+        """
         found = self._archive.answer(wanted, question.sampling)
         if found is None:
             return None
         answer, tier = found
         if answer.rounds:
             wanted = self._chat.wanted(question, answer.rounds)
+        if self._goes_on(answer, wanted, question.sampling):
+            return None
         disk, reply = self._engine.checkpoints.disk, wanted.reply_step(answer.reply.tokens)
         if disk is not None:
             disk.touch([*wanted.steps, *([reply] if reply is not None else [])])
@@ -113,6 +118,12 @@ class Replies:
         for event in _events(answer):
             tell(event)
         return question.answered(answer, cost)
+
+    def _goes_on(self, answer: Answer, wanted: Sequence, sampling: Sampling) -> bool:
+        """Whether a context was full at the end of a reply, and there is more room for it now."""
+        n_tokens = len(answer.reply.tokens)
+        was_full = answer.stop == "length" and n_tokens < sampling.max_tokens
+        return was_full and wanted.n_tokens + n_tokens < self._engine.n_ctx_limit
 
     def cost_again(self, turn: Turn) -> dict[str, Any]:
         """What it costs to give a turn again that is in the store."""

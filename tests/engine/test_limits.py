@@ -304,3 +304,23 @@ def test_one_image_is_a_list_of_one(toy_named: Named):
         assert turn.usage["prompt"]["images"] == 1
         with pytest.raises(UsageError, match="a turn to continue"):
             session.ask("What?", after="yesterday")
+
+
+def test_a_reply_cut_by_a_smaller_context_is_not_replayed(toy_named: Named, tmp_path: Path):
+    """To load the model with a larger --ctx is what helps, so it must help."""
+    path, question = toy_named("llama").model, "word " * 400
+
+    def ask(n_ctx: int, max_tokens: int = 130):
+        with Session(path, n_ctx=n_ctx, store=tmp_path) as session:
+            return session.ask(question, temperature=0, max_tokens=max_tokens, replay=True)
+
+    cut = ask(512)
+    assert (cut.stop, len(cut.tokens)) == ("length", 101), "the test no longer hits the case"
+    assert ask(512).usage["generated"]["stop"] == "replayed"
+    longer = ask(768)
+    assert len(longer.tokens) == 130
+    assert longer.tokens[:101] == cut.tokens
+    assert ask(768).usage["generated"]["stop"] == "replayed"
+    # One that reached --max-tokens is complete.
+    assert ask(512, 8).usage["generated"]["stop"] == "length"
+    assert ask(768, 8).usage["generated"]["stop"] == "replayed"
