@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from llmagic.chat import Chat
+from llmagic.checkpoint.live import Branch
+from llmagic.checkpoint.tree import Node
 from llmagic.engine.engine import Engine
 from llmagic.prompt.parts import TextPart
 from llmagic.sequence import Boundary, Sequence, Step, Text
@@ -32,28 +34,17 @@ class Kept:
         self._engine = engine
         self._store = store
         self._chat = chat
-        # By the turns it stands on as well: one is shown in another place than it was drawn in.
-        self._steps: OrderedDict[tuple[str, ...], tuple[Step, ...]] = OrderedDict()
+        # By all it stands on as well: one is shown in another place than it was drawn in.
+        self._steps: OrderedDict[tuple[str | None, ...], tuple[Step, ...]] = OrderedDict()
         self._sizes: dict[tuple[Kind, bytes], int] = {}
 
     def of(self, turn: Turn) -> dict[str, int]:
         """Tokens of a turn with its reply, `live` of them; bytes in `memory` and on `disk`."""
         steps = self._own(turn)
-        checkpoints = self._engine.checkpoints
-        # What was evaluated in other pieces says the same, and is restored as well.
-        nodes = [
-            checkpoints.tree.at(step.key)
-            or next(iter(checkpoints.tree.with_content(step.content)), None)
-            for step in steps
-        ]
-        branches = list(checkpoints.branches)
+        nodes = [next(iter(self._nodes(step)), None) for step in steps]
         return {
             "tokens": sum(step.n_tokens for step in steps),
-            "live": sum(
-                step.n_tokens
-                for step in steps
-                if any(each.find(step.key) or each.find(step.content) for each in branches)
-            ),
+            "live": sum(step.n_tokens for step in steps if self._branches(step)),
             "memory": sum(node.payload.n_bytes for node in nodes if node is not None),
             "disk": sum(map(self._on_disk, steps)),
         }
@@ -67,7 +58,9 @@ class Kept:
 
     def pin(self, turn: Turn, pinned: bool) -> None:
         """Keep the checkpoints of a turn in memory whatever the budget, or no longer."""
-        keys = {step.key for step in self._own(turn) if step.boundary is not None}
+        ends = [step for step in self._own(turn) if step.boundary is not None]
+        keys = {step.key for step in ends}
+        keys |= {node.key for step in ends for node in self._nodes(step)}
         tree = self._engine.checkpoints.tree
         tree.pinned = tree.pinned | keys if pinned else tree.pinned - keys
 
@@ -77,17 +70,26 @@ class Kept:
         What other turns stand on stays: the rows of a turn in the middle of a conversation.
         """
         steps = self._own(turn)
-        keys = {step.key for step in steps}
         self.pin(turn, pinned=False)
         checkpoints = self._engine.checkpoints
-        for branch in checkpoints.branches:
-            if any(branch.find(key) for key in keys):
-                checkpoints.branches.drop(branch)
         for step in reversed(steps):
-            node = checkpoints.tree.at(step.key)
-            if node is not None and node.children == 0:
-                checkpoints.tree.remove(node)
+            for branch in self._branches(step):
+                checkpoints.branches.drop(branch)
+            for node in self._nodes(step):
+                if node.children == 0:
+                    checkpoints.tree.remove(node)
         return self._forget_files(steps)
+
+    # What was evaluated in other pieces says the same, and is restored as well.
+
+    def _nodes(self, step: Step) -> list[Node]:
+        """The checkpoints in memory that end with a step, as it is evaluated from nothing first."""
+        tree = self._engine.checkpoints.tree
+        return sorted(tree.with_content(step.content), key=lambda node: node.key != step.key)
+
+    def _branches(self, step: Step) -> list[Branch]:
+        """The live branches that hold what a step ends with."""
+        return [each for each in self._engine.checkpoints.branches if each.find(step.content)]
 
     def _forget_files(self, steps: tuple[Step, ...]) -> int:
         if self._store is None:
@@ -116,12 +118,14 @@ class Kept:
 
     def _own(self, turn: Turn) -> tuple[Step, ...]:
         """How a turn is evaluated: what follows the reply above it."""
-        place = tuple(each.id for each in turn.path())
+        place = (turn.system, *(each.id for each in turn.path()))
         steps = self._steps.get(place)
         if steps is None:
             before = self._before(turn)
             reply = Text(turn.tokens, reply=True, boundary=Boundary.REPLY)
-            replies = [step.stop for step in before.steps if step.boundary is Boundary.REPLY]
+            # Replies that called tools are the turn's own.
+            asked = self._chat.wanted(turn.question) if turn.rounds else before
+            replies = [step.stop for step in asked.steps if step.boundary is Boundary.REPLY]
             start = max(replies, default=0)
             every = before.extended([reply]).steps
             steps = tuple(step.bare() for step in every if step.start >= start)

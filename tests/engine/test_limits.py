@@ -324,3 +324,26 @@ def test_a_reply_cut_by_a_smaller_context_is_not_replayed(toy_named: Named, tmp_
     # One that reached --max-tokens is complete.
     assert ask(512, 8).usage["generated"]["stop"] == "length"
     assert ask(768, 8).usage["generated"]["stop"] == "replayed"
+
+
+def test_what_is_not_exact_is_forgotten_and_pinned_as_well(toy_named: Named):
+    with Session(toy_named("llama").model, loading=Loading(exact=False)) as session:
+        other = session.ask("one", max_tokens=3)
+        turn = session.ask("two", after=None, max_tokens=3)
+        assert turn.usage["exact"] is False
+        session.pin(turn)
+        tree = session.engine.checkpoints.tree
+        tree.budget = 0
+        tree.evict()
+        assert session.held(turn)["memory"] > session.held(other)["memory"] == 0
+        session.forget(turn)
+        gone = session.held(turn)
+        assert gone["memory"] == gone["live"] == 0
+        assert session.held(other)["live"] > 0
+
+
+def test_a_turn_below_another_system_prompt_is_looked_up_anew(toy_named: Named):
+    with Session(toy_named("llama").model) as session:
+        turn = session.ask("one", system="Be brief.", max_tokens=3)
+        assert session.held(turn)["memory"] > 0
+        assert session.held(turn.standing_on(None, "Be long."))["memory"] == 0

@@ -20,6 +20,7 @@ from llmagic.prompt.tools import MOST_ROUNDS, Use, run, tools_of
 from llmagic.sequence import Text
 from llmagic.session import Session
 from llmagic.settings import Loading
+from llmagic.store import Kind
 from tests.replies.test_cells import Cells
 from tests.toys import parrot
 
@@ -118,6 +119,19 @@ def test_the_next_question_goes_on_from_all_of_it(opened: Opens) -> None:
     assert [tool.name for tool in second.tools] == ["add"]
     third = session.ask("hello", tools=(), **GREEDY)
     assert third.tools == ()
+
+
+def test_a_turn_is_kept_and_forgotten_with_its_calls(opened: Opens, tmp_path: Path) -> None:
+    session = opened(store=tmp_path)
+    turn = session.ask("twice", tools=[add], **GREEDY)
+    tree = session.engine.checkpoints.tree
+    held = session.held(turn)
+    assert held["tokens"] == held["live"] == turn.usage["prompt"]["tokens"] + len(turn.tokens)
+    assert held["memory"] == tree.n_bytes > 0
+    session.forget(turn)
+    assert len(tree) == 0
+    assert session.store is not None
+    assert session.store.usage()[Kind.CHECKPOINT].files == 0
 
 
 def test_what_a_restored_turn_says_is_what_it_said(opened: Opens) -> None:
