@@ -126,6 +126,8 @@ class Session:
                 store=self.store,
             )
             opened.callback(self.engine.close)
+            # Whoever keeps a closed session must not keep gigabytes with it.
+            opened.callback(self.engine.checkpoints.tree.clear)
             self.archive = Archive(self.store, self.engine.fingerprint, self.engine.model.name)
             self._lineage = Lineage(self.archive)
             self.chat = Chat(self.engine)

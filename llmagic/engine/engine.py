@@ -369,8 +369,10 @@ class Engine:
         ModelError
             It cannot be made, and there is no context then: the next turn tries again.
         """
-        # The old one goes first: both together may not fit.
+        # The old one goes first: both together may not fit. With it what is live in it, also for
+        # those who look before there is another.
         if self.context is not None:
+            self.checkpoints.branches.drop_all()
             self.context.close()
             self.context = None
         self.context = Context(self.model, shape, self.interrupt)

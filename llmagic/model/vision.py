@@ -159,6 +159,8 @@ class Projector:
     def close(self) -> None:
         """Free the encoder. The spans it placed stay valid as values."""
         self._finalizer()
+        self._placed.clear()
+        self._embeddings.clear()
 
     # Placing --------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from gguf import GGUFValueType
 from PIL import Image
 
 from llmagic.checkpoint.checkpoints import Checkpoints
-from llmagic.errors import Interrupted, UsageError
+from llmagic.engine import engine
+from llmagic.errors import Interrupted, ModelError, UsageError
 from llmagic.events import Delta, Event
 from llmagic.events import Loading as LoadingEvent
 from llmagic.model.vision import Slot
@@ -24,6 +26,7 @@ from llmagic.session import Session
 from llmagic.settings import Loading
 from llmagic.store import Kind
 from tests.engine.variants import variant
+from tests.faults.injecting import injected, raises
 from tests.oracle import assert_close, assert_exact, sequence_of
 from tests.toys import Toy
 
@@ -347,3 +350,29 @@ def test_a_turn_below_another_system_prompt_is_looked_up_anew(toy_named: Named):
         turn = session.ask("one", system="Be brief.", max_tokens=3)
         assert session.held(turn)["memory"] > 0
         assert session.held(turn.standing_on(None, "Be long."))["memory"] == 0
+
+
+def test_a_closed_session_keeps_no_checkpoints(toy_named: Named):
+    toy = toy_named("qwen35")
+    session = Session(toy.model, projector=toy.projector)
+    session.ask("one", images=[Image.new("RGB", (96, 96), "red")], max_tokens=3)
+    rows = [weakref.ref(node.payload.rows) for node in session.engine.checkpoints.tree]
+    rows += [weakref.ref(each) for each in session.engine.projector._embeddings.values()]
+    assert len(rows) > 3
+    session.close()
+    gc.collect()
+    assert not any(each() is not None for each in rows)
+
+
+def test_nothing_is_live_while_there_is_no_context(toy_named: Named):
+    """What was live would be dropped from a context that is freed, which may end the process."""
+    with Session(toy_named("llama").model, loading=Loading(n_ctx_start=512)) as session:
+        first = session.ask("one", max_tokens=3)
+        assert session.held(first)["live"] > 0
+        failing = injected(engine, "Context", raises(ModelError("no memory")))
+        with failing, pytest.raises(ModelError, match="no memory"):
+            session.ask("word " * 500, after=first, max_tokens=3)
+        assert session.engine.n_ctx == 0
+        assert session.held(first)["live"] == 0
+        session.forget(first)
+        assert_exact(session, session.ask("two", after=None, max_tokens=3))
