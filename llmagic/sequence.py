@@ -171,8 +171,8 @@ def until(steps: Iterable[Step], stop: int) -> list[Step]:
             kept.append(step)
         elif step.start < stop and isinstance(step.span, Text):
             span = Text(step.span.tokens[: stop - step.start], reply=step.span.reply)
-            key = _key(kept[-1].key if kept else b"", span)
-            # Half a step was never hashed by itself: a digest of its own that nothing looks up.
+            # It was evaluated with what came after it, so it must not be found as if by itself.
+            key = scattered(_key(kept[-1].key if kept else b"", span))
             kept.append(
                 replace(
                     step,

@@ -454,3 +454,14 @@ def test_only_sequences_of_one_kind_are_gone_on_from() -> None:
     for chunk, seed in ((2, b"one"), (1, b"two")):
         other = Sequence(spans, chunk, seed)
         assert Sequence(spans, 2, b"two").like(other).steps == Sequence(spans, 2, b"two").steps
+
+
+def test_half_a_step_is_not_found_as_one_that_was_evaluated_by_itself() -> None:
+    """It was cut out of a larger batch, whose other tokens moved its last bits."""
+    begin = Text((1, 2), boundary=Boundary.SYSTEM)
+    longer = Sequence((begin, Text((3, 4, 5, 6), boundary=Boundary.USER)))
+    before_image = Sequence((begin, Text((3, 4)), CAT))
+    cut = until(longer.steps, 4)[-1]
+    by_itself = before_image.steps[1]
+    assert (cut.start, cut.stop) == (by_itself.start, by_itself.stop) == (2, 4)
+    assert {cut.key, cut.content}.isdisjoint((by_itself.key, by_itself.content))
