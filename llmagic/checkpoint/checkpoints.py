@@ -289,6 +289,8 @@ class Checkpoints:
                 return 0
             state = self._end_state(branch, settled)
             self.tree.complete(known, state)
+            if exact and self.disk is not None:
+                self.disk.save_node(known)
             self.tree.evict()
             return state.nbytes
         index, parent = self._parent(branch)

@@ -376,3 +376,21 @@ def test_nothing_is_live_while_there_is_no_context(toy_named: Named):
         assert session.held(first)["live"] == 0
         session.forget(first)
         assert_exact(session, session.ask("two", after=None, max_tokens=3))
+
+
+def test_a_state_that_is_missing_on_disk_alone_is_written_again(toy_named: Named, tmp_path: Path):
+    """Its rows come back for a later turn; the state that was evaluated anew is not lost again."""
+    toy = toy_named("qwen35")
+    with Session(toy.model, store=tmp_path) as session:
+        first = session.ask("one " * 30, max_tokens=3)
+        session.store.flush(10)
+        states = {*tmp_path.glob(f"*/{Kind.STATE.value}/*")}
+        second = session.ask("two", after=first, max_tokens=3)
+    assert states
+    for path in states:
+        path.unlink()
+    with Session(toy.model, store=tmp_path) as session:
+        session.ask("three", after=second, max_tokens=3)
+        session.ask("else", after=first, max_tokens=3)
+    # All but the reply's, which goes like a prompt now.
+    assert sum(path.exists() for path in states) == len(states) - 1
