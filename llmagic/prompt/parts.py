@@ -88,6 +88,8 @@ def parts_of(prompt: str | Iterable[Part], images: Iterable[object] = ()) -> tup
     """
     if isinstance(images, str | os.PathLike) or is_image_like(images):
         images = [images]  # one picture, not a list of its letters or rows
+    if not hasattr(images, "__iter__") and not hasattr(images, "__getitem__"):
+        raise UsageError(f"expected images as a list, or one image, and got {images!r:.100}.")
     before = [ImagePart(picture(image)) for image in images]
     text = [TextPart(prompt)] if isinstance(prompt, str) else prompt
     if not isinstance(text, Iterable):

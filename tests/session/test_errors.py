@@ -96,6 +96,7 @@ WRONG: dict[str, tuple[Ask, type[LLMagicError], str]] = {
     "half a token": (lambda s: s.ask("Hi", max_tokens=2.5), UsageError, "2.5"),
     "negative": (lambda s: s.ask("Hi", max_tokens=-1), UsageError, "-1"),
     "seed too large": (lambda s: s.ask("Hi", seed=2**31), UsageError, "2147483648"),
+    "images are none": (lambda s: s.ask("Hi", images=None), UsageError, "images as a list"),
     "stop is a number": (lambda s: s.ask("Hi", stop=3), UsageError, "3"),
     "no such file": (lambda s: s.ask("Hi", images=["no.png"]), ImageError, "no.png"),
     "no image": (lambda s: s.ask("Hi", images=[object()]), ImageError, "object"),
