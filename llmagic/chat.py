@@ -9,7 +9,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from llmagic.engine.engine import Engine
-from llmagic.errors import UsageError
+from llmagic.errors import ModelError, UsageError
 from llmagic.prompt.parts import Message, Part, TextPart
 from llmagic.prompt.template import ChatTemplate
 from llmagic.prompt.tokens import Tokenised, sequence
@@ -37,6 +37,8 @@ class Chat:
 
     Raises
     ------
+    ModelError
+        The model has no tokenizer.
     TemplateError
         Its template cannot be compiled.
     """
@@ -44,6 +46,12 @@ class Chat:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         vocabulary = engine.model.vocabulary
+        if not vocabulary.has_text:
+            # llama.cpp ends the process when it is to tokenise (llama-vocab.cpp:3653).
+            raise ModelError(
+                f"expected a model with a tokenizer, and {engine.model.name!r} has none "
+                "(`tokenizer.ggml.model` is no_vocab). Convert the model again, with its tokenizer."
+            )
         self._template = ChatTemplate(
             engine.template or CHATML,
             bos=vocabulary.text(vocabulary.bos),

@@ -394,3 +394,17 @@ def test_a_state_that_is_missing_on_disk_alone_is_written_again(toy_named: Named
         session.ask("else", after=first, max_tokens=3)
     # All but the reply's, which goes like a prompt now.
     assert sum(path.exists() for path in states) == len(states) - 1
+
+
+def test_a_model_without_a_tokenizer_is_refused(toy_named: Named, tmp_path: Path):
+    """llama.cpp loads one, and ends the process when it is to tokenise."""
+    path = variant(
+        toy_named("llama").model,
+        tmp_path / "no_vocab.gguf",
+        metadata={
+            "tokenizer.ggml.model": ("no_vocab", GGUFValueType.STRING),
+            "llama.vocab_size": (465, GGUFValueType.UINT32),
+        },
+    )
+    with pytest.raises(ModelError, match="a model with a tokenizer"):
+        Session(path)
