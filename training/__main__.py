@@ -16,7 +16,7 @@ from training.tokenizer import Tokenizer
 from training.train import train
 
 NEEDS = """\
-The demo model is trained from nothing: some {hours} hours on two cores of 2026, 3 GB of memory,
+The demo model is trained from nothing: two to three hours on two cores of 2026, 3 GB of memory,
 100 MB of disk. It can be stopped at any time (Ctrl+C); the same command goes on from the last
 checkpoint, in {folder}. Progress is also in {folder}/log.jsonl.
 """
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=3, help="... and with this round of the plan")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(NEEDS.format(hours="two", folder=arguments.folder), flush=True)
+    print(NEEDS.format(folder=arguments.folder), flush=True)
     tokenizer = _tokenizer(arguments.folder / "tokenizer.json")
     plan = (
         replace(Plan(), talk=(Round(arguments.steps, warm_up=100, flat=0.35),))

@@ -14,6 +14,7 @@ import numpy as np
 from training.dialogues import Dialogue
 from training.dialogues.chat import ask_fact, begin, chat, tell_fact
 from training.dialogues.several import (
+    both,
     compare,
     how_many_pictures,
     missing_picture,
@@ -53,6 +54,14 @@ _COMPARED: Weighted = (
 )  # fmt: skip
 _VERSUS: Weighted = (
     (compare, 9.0), (size, 1.5), (count, 1.5), (which, 1.0), (place, 1.0), (recall, 0.5),
+)  # fmt: skip
+_BOTH: Weighted = (
+    (both, 8.0), (compare, 2.0), (which, 1.5), (size, 1.0), (place, 0.7), (is_there, 0.7),
+    (recall, 0.3),
+)  # fmt: skip
+_COUNTS: Weighted = (
+    (count, 6.0), (compare, 2.0), (which, 1.5), (place, 1.5), (size, 1.0), (is_there, 0.7),
+    (recall, 0.7),
 )  # fmt: skip
 _SIZES: Weighted = (
     (size, 8.0), (place, 1.0), (relation, 0.7), (count, 0.7), (is_there, 0.7), (colour, 0.5),
@@ -147,6 +156,16 @@ def versus(rng: np.random.Generator) -> Dialogue:
     return compared(rng, _VERSUS)
 
 
+def in_both(rng: np.random.Generator) -> Dialogue:
+    """A random dialogue about what two pictures both have, mostly of three or four."""
+    return compared(rng, _BOTH)
+
+
+def counts(rng: np.random.Generator) -> Dialogue:
+    """A random dialogue about how many shapes there are, mostly in three or four pictures."""
+    return compared(rng, _COUNTS)
+
+
 def sizes(rng: np.random.Generator, *, held_out: bool = False, draw: bool = True) -> Dialogue:
     """A random dialogue about which shape is the bigger, in one to four pictures."""
     talk = Talk(
@@ -176,5 +195,5 @@ def _one_of(talk: Talk, choices: Weighted) -> None:
         pass
 
 
-DRILLS = (few, several, facts, places, compared, sizes, versus)
+DRILLS = (few, several, facts, places, compared, sizes, versus, in_both, counts)
 """In the order of `training.plan.Round.drills`."""

@@ -236,18 +236,14 @@ class Text(nn.Module):
         self.blocks = nn.ModuleList(Block(shape, kind) for kind in shape.layers)
         self.norm = Norm(shape.width, shape.epsilon)
 
-    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Hidden states after the last norm.
+    def forward(self, x: Tensor, positions: Tensor) -> list[Tensor]:
+        """Hidden states behind each layer, (batch, tokens, width).
 
         Parameters
         ----------
         x : (batch, tokens, width)
         positions : (3, batch, tokens) int64, time, row and column (`positions`)
         """
-        return self.norm(self.layers(x, positions)[-1])
-
-    def layers(self, x: Tensor, positions: Tensor) -> list[Tensor]:
-        """Hidden states behind each layer."""
         rotation = rotations(positions, self.shape)
         states = []
         for block in self.blocks:
@@ -256,8 +252,8 @@ class Text(nn.Module):
         return states
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(..., width) to (..., n_vocab)."""
-        return F.linear(hidden, self.embed.weight)
+        """States behind the last layer, (..., width), to (..., n_vocab)."""
+        return F.linear(self.norm(hidden), self.embed.weight)
 
 
 def rotations(positions: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:

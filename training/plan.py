@@ -24,9 +24,12 @@ class Round:
     drills : tuple of float
         Fractions of dialogues that are all questions of one sort: about one or two pictures, about
         several, about what was told, about places, counts and comparisons,
-        sizes, comparisons alone (`training.drill.DRILLS`).
+        sizes, comparisons alone, what two pictures both have, numbers
+        (`training.drill.DRILLS`).
     plots : float
         Fraction of the pictures that stand inside the axes of a plot.
+    whole : float
+        Weight of the loss on what a picture has in all (`training.probes`).
     held_out : bool
         Whether names and words are ones that training never tells; for checks.
     """
@@ -41,6 +44,7 @@ class Round:
     simple: int = 0
     drills: tuple[float, ...] = ()
     plots: float = 0.12
+    whole: float = 0.0
     held_out: bool = False
 
     def rate(self, step: int) -> float:
@@ -72,9 +76,9 @@ class Plan:
         Full learning rates.
     vision_rate : float
         Those of the vision tower in the second stage, as a fraction.
-    other_text, auxiliary, order : float
-        Weights of the loss on what is not the model's to say, of the vision tower's own, and of
-        the numbers of the pictures (`training.order`).
+    other_text, auxiliary, number : float
+        Weights of the loss on what is not the model's to say, of the vision tower's own, and on
+        which picture a token is of (`training.probes`).
     """
 
     seed: int = 5
@@ -102,11 +106,32 @@ class Plan:
         # What is left are comparisons and sizes.
         Round(600, peak=0.5, vision=(0.0, 0.0), drills=(0.03, 0.06, 0.05, 0.08, 0.12, 0.18, 0.38)),
         Round(
-            1200,
+            1800,
             peak=0.5,
+            flat=0.3,
+            vision=(0.0, 0.0),
+            drills=(0.02, 0.05, 0.05, 0.08, 0.1, 0.22, 0.12, 0.22),
+            whole=0.2,
+        ),
+        # Counting is a little worse for it.
+        Round(
+            600,
+            peak=0.25,
+            warm_up=20,
             flat=0.0,
             vision=(0.0, 0.0),
-            drills=(0.03, 0.06, 0.05, 0.08, 0.16, 0.2, 0.3),
+            drills=(0.02, 0.05, 0.05, 0.1, 0.08, 0.12, 0.06, 0.1, 0.25),
+            whole=0.2,
+        ),
+        # And what was told for that: at the end a little of everything.
+        Round(
+            500,
+            peak=0.25,
+            warm_up=20,
+            flat=0.0,
+            vision=(0.0, 0.0),
+            drills=(0.02, 0.05, 0.15, 0.12, 0.08, 0.08, 0.05, 0.08, 0.15),
+            whole=0.2,
         ),
     )
     tokens: int = 4096
@@ -115,7 +140,7 @@ class Plan:
     vision_rate: float = 0.15
     other_text: float = 0.1
     auxiliary: float = 0.5
-    order: float = 0.2
+    number: float = 0.2
     check_every: int = 200
     save_every: int = 100
 

@@ -23,9 +23,9 @@ from training import vision
 from training.data import Batch, Pools
 from training.net import Model, Shape
 from training.optimiser import Optimiser
-from training.order import Order
 from training.pictures import Pictures
 from training.plan import Plan, Round
+from training.probes import Probes
 from training.start import load
 from training.tokenizer import Tokenizer
 from training.vision import Eyes, embed, moved
@@ -52,7 +52,7 @@ class Trainer:
         torch.manual_seed(plan.seed)
         self.model = Model(shape).to(self.device)
         self.eyes = Eyes(shape.width).to(self.device)
-        self.order = Order(shape).to(self.device)
+        self.probes = Probes(shape).to(self.device)
         self.at: dict[str, int] = {"step": 0, "pool": 0, "in_pool": 0}
         torch._dynamo.config.recompile_limit = 64
         for block in (*self.model.text.blocks, *self.model.vision.blocks):
@@ -78,7 +78,7 @@ class Trainer:
     def talk(self, tokenizer: Tokenizer) -> None:
         """Train on dialogues, until all steps are done."""
         plan, self.image = self.plan, tokenizer.image
-        self.optimiser = Optimiser((self.model.text, self.order), plan.muon, plan.adam)
+        self.optimiser = Optimiser((self.model.text, self.probes), plan.muon, plan.adam)
         self.sight = Optimiser((self.model.vision, self.eyes), plan.muon, plan.adam)
         self._resume()
         held_out = Pools(plan.seed + 1, tokenizer, plan.tokens, Round(1, held_out=True))[0][:10]
@@ -126,11 +126,10 @@ class Trainer:
         with torch.set_grad_enabled(sees):
             seen, auxiliary = self._see(batch.pictures)
         states = self._states(batch, seen)
-        hidden = self.model.text.norm(states[-1])
         # The embeddings of pictures and the padding are nobody's to foretell.
         there = batch.text[:, 1:]
         each = F.cross_entropy(
-            self.model.text.logits(hidden[:, :-1][there]),
+            self.model.text.logits(states[-1][:, :-1][there]),
             batch.ids[:, 1:][there],
             reduction="none",
         )
@@ -140,8 +139,9 @@ class Trainer:
             1 / owner[said].bincount()[owner[said]] if part.alike else torch.ones_like(each[said])
         )
         answers = (each[said] * weights).sum() / weights.sum()
-        order = self.order(states, batch.ids == self.image)
-        loss = answers + plan.other_text * each[~said].mean() + plan.order * order
+        number, *whole = self.probes(states, batch.ids == self.image, _kinds(batch))
+        probes = plan.number * number + part.whole * sum(whole)
+        loss = answers + plan.other_text * each[~said].mean() + probes
         if sees:
             loss = loss + plan.auxiliary * auxiliary
         loss.backward()
@@ -149,7 +149,7 @@ class Trainer:
         self.optimiser.step(speed)
         if sees:
             self.sight.step(speed * plan.vision_rate)
-        losses = {"loss": loss, "answers": answers, "auxiliary": auxiliary, "order": order}
+        losses = {"loss": loss, "answers": answers, "auxiliary": auxiliary, "probes": probes}
         return {name: value.item() for name, value in losses.items()}
 
     def _see(self, groups: list[Pictures]) -> tuple[Tensor, Tensor]:
@@ -165,7 +165,7 @@ class Trainer:
     def _states(self, batch: Batch, seen: Tensor) -> list[Tensor]:
         places = [group.places for group in batch.pictures]
         where = torch.cat(places) if places else batch.ids.new_zeros(0)
-        return self.model.text.layers(self.model.embed(batch.ids, seen, where), batch.positions)
+        return self.model.text(self.model.embed(batch.ids, seen, where), batch.positions)
 
     @torch.no_grad()
     def check(self, batches: list[Batch]) -> dict[str, Any]:
@@ -174,8 +174,7 @@ class Trainer:
         for batch in batches:
             batch = moved(batch, self.device)
             states = self._states(batch, self._see(batch.pictures)[0])
-            hidden = self.model.text.norm(states[-1])
-            wrong = self.model.text.logits(hidden[:, :-1]).argmax(-1) != batch.ids[:, 1:]
+            wrong = self.model.text.logits(states[-1][:, :-1]).argmax(-1) != batch.ids[:, 1:]
             answers = batch.answers[:, 1:]
             missed = set(answers[wrong & (answers >= 0)].tolist())
             for number, task in enumerate(batch.tasks):
@@ -201,7 +200,7 @@ class Trainer:
             "at": self.at,
             "model": self.model.state_dict(),
             "eyes": self.eyes.state_dict(),
-            "order": self.order.state_dict(),
+            "probes": self.probes.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "sight": self.sight.state_dict(),
         }
@@ -216,7 +215,7 @@ class Trainer:
                 f"{self._file} is of a run with another plan or another shape of model. "
                 "Remove it to begin anew, or give the run another folder."
             )
-        for name in ("model", "eyes", "order", "optimiser", "sight"):
+        for name in ("model", "eyes", "probes", "optimiser", "sight"):
             getattr(self, name).load_state_dict(kept[name])
         self.at = kept["at"]
         self.tell(f"goes on from {self._file}: {self.at}")
@@ -255,6 +254,14 @@ def train(
         trainer.look()
     trainer.talk(tokenizer)
     return trainer.model
+
+
+def _kinds(batch: Batch) -> Tensor:
+    """Colour and shape at each token of a batch, -1 for none: (dialogues, tokens) int64."""
+    kinds = torch.full_like(batch.ids, -1)
+    for group in batch.pictures:
+        kinds.view(-1)[group.places] = group.kinds
+    return kinds
 
 
 def _save(file: Path, state: dict[str, Any]) -> None:

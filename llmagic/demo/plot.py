@@ -1,7 +1,7 @@
 """Pictures as a plotting library would save them: the same shapes, inside axes.
 
-Training has some of them, so that a model may learn that lines, ticks and numbers around a picture
-are not shapes; `python -m llmagic.demo.evaluate --plots` asks whether one did.
+Training has some of them, so that the model knows that lines, ticks and numbers around a picture
+are not shapes; `python -m llmagic.demo.evaluate --plots` asks how well.
 """
 
 from __future__ import annotations

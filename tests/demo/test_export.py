@@ -104,8 +104,8 @@ def logits(model: Model, ids: list[int], pictures: list[np.ndarray] = []) -> np.
         seen = torch.cat(seen) if seen else torch.zeros(0, SHAPE.width)
         flat = torch.tensor([place for group in places for place in group], dtype=torch.int64)
         x = model.embed(torch.tensor([ids]), seen, flat)
-        hidden = model.text(x, torch.tensor(where)[:, None])
-        return model.text.logits(hidden[0, -1]).numpy()
+        states = model.text(x, torch.tensor(where)[:, None])
+        return model.text.logits(states[-1][0, -1]).numpy()
 
 
 def test_text(pair: tuple[str, Runner], model: Model) -> None:

@@ -1,7 +1,8 @@
-"""Pictures inside the axes of a plot."""
+"""Pictures inside the axes of a plot: drawn by us, and by a real plotting library."""
 
 from __future__ import annotations
 
+import io
 import random
 
 import numpy as np
@@ -11,6 +12,12 @@ from PIL import Image
 
 from llmagic.demo.picture import arrange
 from llmagic.demo.plot import plotted
+from llmagic.session import Session
+
+matplotlib_figure = pytest.importorskip("matplotlib.figure")
+
+MARKERS = {"circle": "o", "square": "s", "triangle": "^", "star": "*", "cross": "P"}
+COLOURS = {"red": "red", "blue": "tab:blue", "green": "green", "orange": "orange", "black": "k"}
 
 
 def pixels(image: Image.Image) -> npt.NDArray[np.int64]:
@@ -39,3 +46,32 @@ def test_there_is_something_around_the_shapes() -> None:
         _, image = plotted(scene, random.Random(seed))
         ink = (pixels(image).max(2) - pixels(image).min(2) < 30) & (pixels(image).max(2) < 200)
         assert ink.sum() > 50
+
+
+def figure(kinds: list[str], *, grid: bool, title: str) -> Image.Image:
+    """A scatter plot as somebody makes one."""
+    made = matplotlib_figure.Figure(figsize=(4.8, 3.6))
+    axes = made.subplots()
+    for index, kind in enumerate(kinds):
+        colour, shape = kind.split()
+        axes.scatter([index + 0.5], [0.5], s=2500, c=COLOURS[colour], marker=MARKERS[shape])
+    axes.set_xlim(0, len(kinds))
+    axes.set_ylim(0, 1)
+    axes.grid(grid)
+    axes.set_title(title)
+    file = io.BytesIO()
+    made.savefig(file)
+    return Image.open(file).convert("RGB")
+
+
+def test_plots_of_a_plotting_library_are_described(demo: Session) -> None:
+    rng = random.Random(0)
+    right = []
+    for n in (1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3):
+        shapes = rng.sample(list(MARKERS), n)
+        kinds = [f"{rng.choice(list(COLOURS))} {shape}" for shape in shapes]
+        image = figure(kinds, grid=rng.random() < 0.5, title=rng.choice(("", "Shapes")))
+        turn = demo.ask("What do you see?", images=[image], after=None, temperature=0)
+        things = turn.text.count(", ") + turn.text.count(" and ") + 1
+        right.append(things == n and all(kind in turn.text for kind in kinds))
+    assert sum(right) >= 11, right

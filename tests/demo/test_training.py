@@ -10,10 +10,11 @@ import pytest
 torch = pytest.importorskip("torch", reason="the training extra is not installed")
 pytest.importorskip("tokenizers", reason="the training extra is not installed")
 
+from llmagic.demo.picture import COLOURS, SHAPES  # noqa: E402
 from training import data  # noqa: E402
 from training.net import CHUNK, Model, Shape, delta_rule  # noqa: E402
-from training.order import MOST, Order  # noqa: E402
 from training.plan import Plan, Round  # noqa: E402
+from training.probes import MOST, Probes  # noqa: E402
 from training.tokenizer import Tokenizer  # noqa: E402
 from training.train import Trainer  # noqa: E402
 
@@ -26,7 +27,9 @@ PLAN = Plan(
     pictures=8,
     talk=(
         Round(4, vision=(0.3, 1.0), alike=False),
-        Round(2, peak=0.5, flat=0.0, drills=(0.0,) * 4 + (0.5, 0.4), plots=0.5),
+        Round(
+            2, peak=0.5, flat=0.0, drills=(0.0,) * 4 + (0.5, 0.3, 0.1, 0.1), plots=0.5, whole=0.2
+        ),
     ),
     tokens=1024,
     check_every=3,
@@ -51,20 +54,43 @@ def test_the_delta_rule_in_chunks_is_the_one_token_by_token(tokens: int) -> None
     torch.testing.assert_close(found, torch.stack(wanted, 2), atol=1e-5, rtol=1e-4)
 
 
-def test_a_token_of_a_picture_has_its_number() -> None:
-    shape = Shape(width=64, layers="dada")
-    order = Order(shape)
-    pictures = torch.tensor([[0, 1, 1, 0, 1, 0], [1, 0, 0, 0, 0, 0], [0] * 6, [0, 1, 0, 1, 0, 1]])
-    numbers = torch.tensor([[9, 0, 0, 9, 1, 9], [0, 9, 9, 9, 9, 9], [9] * 6, [9, 0, 9, 1, 9, 2]])
-    # States that say which number it is, and a head that reads them.
-    states = torch.nn.functional.one_hot(numbers, shape.width).float()
+def test_probes_read_a_pictures_number_and_at_its_end_what_it_has() -> None:
+    shape = Shape(width=96, layers="dada")
+    probes = Probes(shape)
+    pictures = torch.tensor([[0, 1, 1, 0, 1, 0], [1, 0, 0, 0, 0, 0], [0] * 6, [0, 1, 1, 0, 1, 1]])
+    blue, star, none = COLOURS.index("blue"), SHAPES.index("star"), -1
+    blue_star, red_star = (len(SHAPES) * COLOURS.index(c) + star for c in ("blue", "red"))
+    kinds = torch.full((4, 6), none)
+    kinds[0, 1] = kinds[0, 2] = kinds[3, 4] = blue_star
+    kinds[1, 0] = kinds[3, 2] = red_star
+    # Beyond what is asked for (the number at a picture's tokens, the rest at its last) stands 9.
+    number = torch.tensor([[9, 0, 0, 9, 1, 9], [0, 9, 9, 9, 9, 9], [9] * 6, [9, 0, 0, 9, 1, 1]])
+    count = torch.tensor([[9, 9, 2, 9, 0, 9], [1, 9, 9, 9, 9, 9], [9] * 6, [9, 9, 1, 9, 9, 1]])
+    is_blue = torch.tensor([[0, 0, 1, 0, 0, 0], [0] * 6, [0] * 6, [0, 0, 0, 0, 0, 1]])
+    has_star = torch.tensor([[0, 0, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0], [0] * 6, [0, 0, 1, 0, 0, 1]])
+    # States that say all of it, and probes that read them.
+    one_hot = torch.nn.functional.one_hot
+    states = one_hot(number, shape.width).float() + one_hot(count + 20, shape.width)
+    states[..., 40] += is_blue
+    states[..., 41] += has_star
+    states[..., 42] = 1
     with torch.no_grad():
-        order.number.weight.copy_(20 * torch.eye(MOST, shape.width))
-    right = order([torch.zeros_like(states), states, torch.zeros_like(states)], pictures == 1)
-    wrong = order([states, states.roll(1, dims=-1)], pictures == 1)
-    assert right < 1e-3
-    assert wrong > 10
-    assert order([states, states], pictures == 2) == 0
+        for probe, at in ((probes.number, 0), (probes.count, 20)):
+            probe.bias.zero_()
+            probe.weight.copy_(20 * torch.eye(MOST, shape.width).roll(at, dims=-1))
+        probes.has.bias.zero_()
+        probes.has.weight.zero_()
+        probes.has.weight[:, 42] = -9
+        probes.has.weight[blue, 40] = probes.has.weight[len(COLOURS) + star, 41] = 30
+        # Every red thing of these is a star.
+        probes.has.weight[COLOURS.index("red"), 41] = 30
+        probes.has.weight[COLOURS.index("red"), 40] = -30
+    empty = torch.zeros_like(states)
+    right = torch.stack(probes([empty, states, empty], pictures == 1, kinds))
+    wrong = torch.stack(probes([states, states.roll(1, dims=-1)], pictures == 1, kinds))
+    assert (right < 1e-2).all()
+    assert (wrong > 5).all()
+    assert not torch.stack(probes([states, states], pictures == 2, kinds)).any()
 
 
 @pytest.fixture(autouse=True)

@@ -136,6 +136,13 @@ def compare(talk: Talk) -> bool:
     return _both(talk, one, two, names)
 
 
+def both(talk: Talk) -> bool:
+    """Something in both of two pictures."""
+    i, j = talk.rng.sample(range(len(talk.views)), 2)
+    names = {"one": f"picture {NUMBERS[i + 1]}", "two": f"picture {NUMBERS[j + 1]}"}
+    return _both(talk, talk.views[i], talk.views[j], names)
+
+
 def _both(talk: Talk, one: View, two: View, names: dict[str, str]) -> bool:
     rng = talk.rng
     feature = rng.choice(("shape", "colour"))
