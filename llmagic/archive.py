@@ -141,6 +141,7 @@ class Archive:
             parts = tuple(self._part(part) for part in document["parts"])
             drawn = Sampling(**document["sampling"])
             data = None if drawn.schema is None else json.loads(answer.text)
+            tools = tuple(Tool(**each) for each in document.get("tools", ()))
         except (KeyError, TypeError, ValueError, ImageError, UsageError):
             return None
         if any(part is None for part in parts):
@@ -159,7 +160,7 @@ class Archive:
             thought=answer.thought,
             after=after if isinstance(after := document.get("after"), str) else None,
             rounds=answer.rounds,
-            tools=tuple(Tool(**each) for each in document.get("tools", ())),
+            tools=tools,
             exact=answer.exact,
         )
         self._turns[turn] = found

@@ -83,9 +83,9 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
     except BaseException:
         screen.stop(display.FAILED)
         raise
-    for earlier in _earlier(runtime, place, request, document):
-        session.replaces(turn, earlier)
     with told(KEPT), held():
+        for earlier in _earlier(runtime, place, request, document):
+            session.replaces(turn, earlier)
         runtime.conversation.put(place, turn, request, system=given.system)
         if given.resample:
             runtime.conversation.drawn(request)

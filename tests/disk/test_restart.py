@@ -175,6 +175,20 @@ def test_recall_asks_for_the_source(toy_named, tmp_path: Path):
         assert session.recall("00" * 16, after=None) is None
 
 
+def test_a_turn_with_tools_of_a_later_version_is_none(toy_named, tmp_path: Path):
+    with open_session(toy_named("llama"), tmp_path) as session:
+        turn = session.ask("Hello", max_tokens=3)
+    with open_session(toy_named("llama"), tmp_path) as session:
+        document = session.archive.read(Kind.TURN, session.archive.key(turn.id))
+        assert document is not None
+        for identity, tools in (("aa" * 16, []), ("bb" * 16, [{"later": 1}])):
+            document["tools"] = tools
+            session.archive.write(Kind.TURN, session.archive.key(identity), document)
+    with open_session(toy_named("llama"), tmp_path) as session:
+        assert session.recall("aa" * 16, after=None) is not None
+        assert session.recall("bb" * 16, after=None) is None
+
+
 @pytest.mark.parametrize("kind", list(Kind))
 def test_damage_costs_work_and_not_truth(toy: Toy, notebook: tuple[Path, list[Turn]], kind: Kind):
     """One file after another of a kind is damaged; every restore is exact or a miss."""

@@ -171,11 +171,21 @@ run("%%llm -t 0 --max-tokens 80 --schema bool\\nHello")
 run("%%llm -t 0 --max-tokens 80 --schema bool\\nHello")
 run("%%llm -t 0 --max-tokens 2\\n{slow}")
 run("%%llm -t 0 --max-tokens 2\\nHello")
+
+from llmagic.session import Session
+
+def pressed(session, turn, earlier, replaces=Session.replaces):
+    os.kill(os.getpid(), signal.SIGINT)
+    replaces(session, turn, earlier)
+
+Session.replaces = pressed
+run("%%llm -t 0 --max-tokens 2 --as cell\\nHello")
+run("%%llm -t 0 --max-tokens 2 --as cell\\nHello again")
 """
 
 
 def test_before_the_model_is_at_work(tmp_path: Path) -> None:
-    """In the middle of an import in a new kernel, and in a value's own code."""
+    """In the middle of an import in a new kernel, in a value's own code, and after the reply."""
     done = subprocess.run(
         [sys.executable, "-c", BETWEEN],
         cwd=tmp_path,
@@ -186,9 +196,18 @@ def test_before_the_model_is_at_work(tmp_path: Path) -> None:
         check=True,
     )
     ran = [line.rsplit(None, 1)[1] for line in done.stdout.splitlines() if line.startswith("%")]
-    assert ran == ["NoneType", *["Interrupted"] * 2, "NoneType", "Interrupted", "NoneType"]
+    assert ran == [
+        "NoneType",
+        *["Interrupted"] * 2,
+        "NoneType",
+        "Interrupted",
+        "NoneType",
+        "NoneType",
+        "Interrupted",
+    ]
     assert "Traceback" not in done.stdout + done.stderr
     assert done.stdout.count("Interrupted: the turn is not part of the conversation.") == 3
+    assert done.stdout.count("Interrupted: the reply was complete, and the turn is part") == 1
 
 
 def test_a_reply_with_a_form(kernel: Kernel, llama: Toy) -> None:
