@@ -16,7 +16,7 @@ from llmagic.session import Session
 from llmagic.settings import Loading
 from tests.oracle import assert_exact, sequence_of, warm_logits
 from tests.probe import models
-from tests.probe.conftest import Opens
+from tests.probe.conftest import Check, Opens
 from tests.toys import Toy
 from tests.toys.weights import Tensors, finish
 
@@ -137,13 +137,16 @@ def test_an_unknown_cache_type(toy_named, open_session: Opens) -> None:
         open_session(toy_named("llama"), kv_type="q5_k")
 
 
-def test_a_cache_type_the_model_cannot_have(tmp_path: Path, open_session: Opens) -> None:
+def test_a_cache_type_the_model_cannot_have(
+    tmp_path: Path, open_session: Opens, check: Check
+) -> None:
     """Heads of 16: a block of q8_0 has 32 values."""
     path = models.bare(tmp_path / "narrow.gguf", head=16)
     toy = Toy("narrow", path, None, "attention")
     with pytest.raises(ModelError, match=r"q8_0 cache.*--kv f16"):
         open_session(toy, kv_type="q8_0")
-    assert open_session(toy).engine.verdict.exact
+    status, report = check(toy)
+    assert (status, report["exact"]) == (0, True)
 
 
 # Positions --------------------------------------------------------------------------------------
