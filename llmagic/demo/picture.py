@@ -117,7 +117,7 @@ def picture(
         One to four, as "red star", "small blue circle" or "a big pink heart"; see `COLOURS`,
         `SHAPES` and `SIZES`. Two or three stand in a row, four in a square, in this order.
     size : tuple of int
-        Width and height, in pixels.
+        Width and height, in pixels. The model understands square, 4:3 and 3:4 pictures.
     column : bool
         Two or three shapes stand below one another instead.
     seed : int
