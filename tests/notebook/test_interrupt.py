@@ -184,7 +184,7 @@ run("%%llm -t 0 --max-tokens 2 --as cell\\nHello again")
 """
 
 
-def test_before_the_model_is_at_work(tmp_path: Path) -> None:
+def test_before_and_after_the_models_work(tmp_path: Path) -> None:
     """In the middle of an import in a new kernel, in a value's own code, and after the reply."""
     done = subprocess.run(
         [sys.executable, "-c", BETWEEN],
