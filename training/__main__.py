@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from llmagic import __version__
+from training.dialogues.scenes import TOKENS
 from training.export import About, export
 from training.plan import Plan, Round
 from training.tokenizer import Tokenizer
 from training.train import train
 
 NEEDS = """\
-The demo model is trained from nothing: two to three hours on two cores of 2026, 3 GB of memory,
+The demo model is trained from nothing: about three hours on two cores of 2026, 3 GB of memory,
 100 MB of disk. It can be stopped at any time (Ctrl+C); the same command goes on from the last
 checkpoint, in {folder}. Progress is also in {folder}/log.jsonl.
 """
@@ -28,8 +30,7 @@ ABOUT = About(
         "conversation, nothing else."
     ),
     version=__version__,
-    # Every picture whose sides are not too unlike becomes 96 x 96, 128 x 96 or 96 x 128 pixels.
-    image_tokens=15,
+    image_tokens=TOKENS,
 )
 
 
@@ -37,13 +38,18 @@ def main() -> None:
     """Train, and write both GGUF files."""
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/demo"), help="checkpoints, log")
-    parser.add_argument("--output", type=Path, default=Path("llmagic/demo"), help="the GGUF files")
+    parser.add_argument(
+        "--output", type=Path, help="the GGUF files (llmagic/demo; with --steps, where --folder is)"
+    )
     parser.add_argument("--threads", type=int, default=_threads(), help="cores to train on")
-    parser.add_argument("--steps", type=int, help="one round of so many, to try it out")
+    parser.add_argument("--steps", type=_positive, help="one round of so many, to try it out")
     parser.add_argument("--type", choices=("F32", "F16", "Q8_0"), default="F16", help="of weights")
     parser.add_argument("--start", type=Path, help="begin with the GGUF files of this folder ...")
     parser.add_argument("--first", type=int, default=3, help="... and with this round of the plan")
     arguments = parser.parse_args()
+    if arguments.start and arguments.steps:
+        parser.error("--start begins in a round of the plan, so it goes without --steps")
+    output = arguments.output or (arguments.folder if arguments.steps else Path("llmagic/demo"))
     torch.set_num_threads(arguments.threads)
     print(NEEDS.format(folder=arguments.folder), flush=True)
     tokenizer = _tokenizer(arguments.folder / "tokenizer.json")
@@ -53,12 +59,21 @@ def main() -> None:
         else Plan()
     )
     start = arguments.start and (*_files(arguments.start), arguments.first)
-    model = train(arguments.folder, tokenizer, plan, start=start)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    files = _files(arguments.output)
+    try:
+        model = train(arguments.folder, tokenizer, plan, start=start)
+    except KeyboardInterrupt:
+        sys.exit("\nStopped. The same command goes on from the last checkpoint.")
+    output.mkdir(parents=True, exist_ok=True)
+    files = _files(output)
     export(model, tokenizer, ABOUT, *files, arguments.type)
     for file in files:
         print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a number of steps from 1 on, and got {text!r}")
+    return int(text)
 
 
 def _files(folder: Path) -> tuple[Path, Path]:

@@ -106,6 +106,8 @@ def example(rng: np.random.Generator, tokenizer: Tokenizer, part: Round, simple:
             continue
         if part.plots:
             made.plot(part.plots, random.Random(int(rng.integers(2**62))))
+        if part.ratios:
+            made.reshape(part.ratios, part.plots, random.Random(int(rng.integers(2**62))))
         tokens = tokenizer.tokens(made)
         if len(tokens.ids) <= LENGTHS[-1]:
             return Example(tokens, list(made.tasks), list(made.scenes))

@@ -13,6 +13,7 @@ import numpy as np
 
 from training.dialogues import Dialogue
 from training.dialogues.chat import ask_fact, begin, chat, tell_fact
+from training.dialogues.late import absent, ask_more, beside, biggest, tell_more
 from training.dialogues.several import (
     both,
     compare,
@@ -67,6 +68,16 @@ _SIZES: Weighted = (
     (size, 8.0), (place, 1.0), (relation, 0.7), (count, 0.7), (is_there, 0.7), (colour, 0.5),
 )  # fmt: skip
 _SIZES_OF_SEVERAL: Weighted = (*_SIZES, (which, 1.2), (compare, 1.2), (recall, 0.3))
+_LATE: Weighted = (
+    (biggest, 3.0), (beside, 4.0), (absent, 2.5), (colour, 0.8), (shape, 0.8), (place, 0.8),
+    (size, 0.5), (is_there, 0.8),
+)  # fmt: skip
+_NEIGHBOURS: Weighted = (
+    (beside, 8.0), (place, 1.5), (absent, 1.0), (biggest, 0.7), (shape, 0.4), (colour, 0.4),
+    (is_there, 0.4), (relation, 0.4),
+)  # fmt: skip
+_BACK: Weighted = ((which, 1.0), (recall, 0.5), (compare, 0.5))
+_LATE_FACTS: Weighted = ((tell_more, 3.0), (ask_more, 4.0), (chat, 0.5))
 _FACTS: Weighted = ((tell_fact, 3.0), (ask_fact, 4.0), (chat, 0.3))
 
 
@@ -189,11 +200,45 @@ def sizes(rng: np.random.Generator, *, held_out: bool = False, draw: bool = True
     return talk.dialogue
 
 
+def late(
+    rng: np.random.Generator,
+    about: Weighted = _LATE,
+    *,
+    held_out: bool = False,
+    draw: bool = True,
+) -> Dialogue:
+    """A random dialogue of what only the last rounds ask (`training.dialogues.late`)."""
+    talk = Talk(
+        random.Random(int(rng.integers(2**62))),
+        held_out=held_out,
+        draw=draw,
+        strangers=0.6,
+        sized=0.7,
+    )
+    begin(talk)
+    pictures = talk.rng.choice((0, 1, 1, 2, 2, 3, 4))
+    facts = 1.0 if not pictures else talk.rng.choice((0.0, 0.2, 0.4))
+    for turn in range(12):
+        if turn < pictures:
+            way = talk.rng.choice((share, describe, biggest, beside, absent, place))
+            way(talk) if way is share else way(talk, shows=True)
+        elif talk.rng.random() < facts:
+            _one_of(talk, _LATE_FACTS)
+        else:
+            _one_of(talk, about if len(talk.views) == 1 else (*about, *_BACK))
+    return talk.dialogue
+
+
+def neighbours(rng: np.random.Generator) -> Dialogue:
+    """A random dialogue about what stands beside what, in any direction."""
+    return late(rng, _NEIGHBOURS)
+
+
 def _one_of(talk: Talk, choices: Weighted) -> None:
     turns, weights = zip(*choices, strict=True)
     while not talk.rng.choices(turns, weights)[0](talk):
         pass
 
 
-DRILLS = (few, several, facts, places, compared, sizes, versus, in_both, counts)
+DRILLS = (few, several, facts, places, compared, sizes, versus, in_both, counts, late, neighbours)
 """In the order of `training.plan.Round.drills`."""

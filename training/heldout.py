@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from training.dialogues import Dialogue, dialogue
-from training.drill import sizes
+from training.drill import late, sizes
 
 SEED = 20261123
 """Training counts its seeds up from small numbers (`training.data`)."""
@@ -28,16 +28,22 @@ SIZES = 300
 """Turns of dialogues about sizes after them, which are seldom asked for in the others."""
 
 
+LATE = 300
+"""Turns after those, of what only the last rounds of the training ask."""
+
+
 def write(path: Path) -> int:
     """Write the dialogues, and return how many turns they have."""
     rng = np.random.default_rng([SEED, 0])
     records: list[dict[str, Any]] = []
     turns = 0
-    while turns < TURNS + SIZES:
-        make = dialogue if turns < TURNS else sizes
-        made = make(rng, held_out=True, draw=False)
-        records.append(record(made))
-        turns += len(made.tasks)
+    end = 0
+    for make, more in ((dialogue, TURNS), (sizes, SIZES), (late, LATE)):
+        end += more
+        while turns < end:
+            made = make(rng, held_out=True, draw=False)
+            records.append(record(made))
+            turns += len(made.tasks)
     text = json.dumps(records, separators=(",", ":"))
     # Without the time in its header the file is the same each time.
     path.write_bytes(gzip.compress(text.encode(), mtime=0))

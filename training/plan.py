@@ -24,10 +24,13 @@ class Round:
     drills : tuple of float
         Fractions of dialogues that are all questions of one sort: about one or two pictures, about
         several, about what was told, about places, counts and comparisons,
-        sizes, comparisons alone, what two pictures both have, numbers
-        (`training.drill.DRILLS`).
+        sizes, comparisons alone, what two pictures both have, numbers, and what is only asked in
+        the last rounds, what stands beside what above all (`training.drill.DRILLS`).
     plots : float
         Fraction of the pictures that stand inside the axes of a plot.
+    ratios : float
+        Fraction of the pictures, plots too, that are of other sizes and ratios, as llama.cpp
+        resizes them.
     whole : float
         Weight of the loss on what a picture has in all (`training.probes`).
     held_out : bool
@@ -44,6 +47,7 @@ class Round:
     simple: int = 0
     drills: tuple[float, ...] = ()
     plots: float = 0.12
+    ratios: float = 0.0
     whole: float = 0.0
     held_out: bool = False
 
@@ -131,6 +135,51 @@ class Plan:
             flat=0.0,
             vision=(0.0, 0.0),
             drills=(0.02, 0.05, 0.15, 0.12, 0.08, 0.08, 0.05, 0.08, 0.15),
+            whole=0.2,
+        ),
+        # Pictures of any ratio, which the vision tower has to learn, too; and what was never asked.
+        Round(
+            700,
+            peak=0.6,
+            warm_up=40,
+            flat=0.5,
+            end=0.5,
+            drills=(0.03, 0.06, 0.06, 0.08, 0.06, 0.08, 0.05, 0.06, 0.08, 0.25),
+            plots=0.15,
+            ratios=0.5,
+            whole=0.2,
+        ),
+        Round(
+            700,
+            peak=0.3,
+            flat=0.0,
+            vision=(0.0, 0.6),
+            drills=(0.02, 0.05, 0.08, 0.08, 0.08, 0.07, 0.07, 0.08, 0.1, 0.17),
+            plots=0.15,
+            ratios=0.4,
+            whole=0.2,
+        ),
+        # What stands beside what is asked too seldom for that.
+        Round(
+            500,
+            peak=0.5,
+            warm_up=20,
+            flat=0.3,
+            vision=(0.0, 0.5),
+            drills=(0.02, 0.04, 0.08, 0.08, 0.05, 0.06, 0.06, 0.06, 0.08, 0.1, 0.25),
+            plots=0.2,
+            ratios=0.5,
+            whole=0.2,
+        ),
+        # At the end a little of everything again, and slowly; of counting more than that.
+        Round(
+            400,
+            peak=0.4,
+            warm_up=20,
+            flat=0.0,
+            drills=(0.02, 0.03, 0.08, 0.06, 0.04, 0.05, 0.04, 0.05, 0.2, 0.08, 0.13),
+            plots=0.2,
+            ratios=0.5,
             whole=0.2,
         ),
     )

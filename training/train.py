@@ -30,6 +30,9 @@ from training.start import load
 from training.tokenizer import Tokenizer
 from training.vision import Eyes, embed, moved
 
+HEADS = 100
+"""Steps in which the auxiliary heads learn alone when the weights come from GGUF files."""
+
 
 class Trainer:
     """The model, its optimiser and where they are.
@@ -58,11 +61,38 @@ class Trainer:
         for block in (*self.model.text.blocks, *self.model.vision.blocks):
             block.compile(dynamic=False)
 
-    def start(self, text: Path, projector: Path, part: int) -> None:
+    def start(self, tokenizer: Tokenizer, text: Path, projector: Path, part: int) -> None:
         """Begin with the weights of two GGUF files, in a round of the plan, instead of `look`."""
+        if self._file.exists():
+            return
         load(self.model, text, projector)
         # Its pools are none that were learnt from.
         self.at = {"step": self.plan.before(part), "pool": 10_000 * (part + 1), "in_pool": 0}
+        self._settle(tokenizer)
+
+    def _settle(self, tokenizer: Tokenizer) -> None:
+        """Let the auxiliary heads learn alone: no GGUF file has them.
+
+        At random they would drag along what the model has learnt, since `Optimiser` takes a small
+        gradient as far as a large one.
+        """
+        self.image = tokenizer.image
+        parameters = [*self.probes.parameters(), *self.eyes.parameters()]
+        heads = torch.optim.Adam(parameters, self.plan.adam)
+        for step, (_, _, batch) in zip(range(HEADS), self._batches(tokenizer), strict=False):
+            batch = moved(batch, self.device)
+            groups = batch.pictures
+            with torch.no_grad():
+                seen = [embed(self.model.vision, group.pixels) for group in groups]
+                states = self._states(batch, torch.cat(seen))
+            probes = sum(self.probes(states, batch.ids == self.image, _kinds(batch)))
+            eyes = sum(self.eyes(*each)[0] for each in zip(seen, groups, strict=True))
+            loss = probes + eyes / len(groups)
+            heads.zero_grad()
+            loss.backward()
+            heads.step()
+            if (step + 1) % 20 == 0:
+                self._log(stage="heads", step=step + 1, probes=probes.item(), eyes=eyes.item())
 
     def look(self) -> None:
         """Train the vision tower alone, or take it from the folder."""
@@ -249,7 +279,7 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(folder, plan or Plan(), shape or Shape())
     if start:
-        trainer.start(*start)
+        trainer.start(tokenizer, *start)
     else:
         trainer.look()
     trainer.talk(tokenizer)

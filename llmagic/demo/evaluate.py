@@ -1,6 +1,6 @@
 """How well the demo model answers: `python -m llmagic.demo.evaluate`.
 
-2,700 turns of dialogues that were not trained on, each asked through a session, greedily, on top
+3,000 turns of dialogues that were not trained on, each asked through a session, greedily, on top
 of the model's own earlier replies; an answer counts when it is the right one to the letter.
 """
 
@@ -17,8 +17,9 @@ from random import Random
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from llmagic.demo.picture import Object, Scene
+from llmagic.demo.picture import Object, Scene, reshaped
 from llmagic.demo.plot import plotted
 from llmagic.events import Delta, Event
 from llmagic.prompt.images import picture
@@ -77,15 +78,15 @@ def scene(record: dict[str, Any]) -> Scene:
 
 
 def questions(
-    dialogue: dict[str, Any], *, plots: bool = False
+    dialogue: dict[str, Any], *, ratios: bool = False, plots: bool = False
 ) -> Iterator[tuple[str, tuple[Part, ...], str, str | None]]:
     """Each turn of a dialogue: its task, question, right answer, and the system prompt.
 
-    With `plots` every picture stands inside the axes of a plot.
+    With `ratios` every picture is of another size and ratio, with `plots` inside the axes of a
+    plot.
     """
     scenes = [
-        ImagePart(picture(plotted(scene(one), Random(n))[1] if plots else scene(one).image()))
-        for n, one in enumerate(dialogue["scenes"])
+        ImagePart(picture(_drawn(one, ratios=ratios, plots=plots))) for one in dialogue["scenes"]
     ]
     tasks = iter(dialogue["tasks"])
     system: str | None = None
@@ -101,11 +102,21 @@ def questions(
             yield next(tasks), parts, content[0], system
 
 
-def ask_all(session: Session, dialogue: dict[str, Any], *, plots: bool = False) -> Iterator[Asked]:
-    """Ask the questions of a dialogue, in order."""
+def _drawn(record: dict[str, Any], *, ratios: bool, plots: bool) -> Image.Image:
+    # The same picture is drawn in the same way each time, and each picture in another.
+    drawn, rng = scene(record), Random(json.dumps(record))
+    if ratios:
+        drawn = reshaped(drawn, rng)
+    return plotted(drawn, rng)[1] if plots else drawn.image()
+
+
+def ask_all(
+    session: Session, dialogue: dict[str, Any], *, ratios: bool = False, plots: bool = False
+) -> Iterator[Asked]:
+    """Ask the questions of a dialogue, in order; `ratios` and `plots` as for `questions`."""
     turn: Turn | None = None
     n_pictures = len(dialogue["scenes"])
-    for task, parts, wanted, system in questions(dialogue, plots=plots):
+    for task, parts, wanted, system in questions(dialogue, ratios=ratios, plots=plots):
         turn, margin = answered(session, parts, after=turn, system=system)
         yield Asked(task, parts, wanted, turn.text, n_pictures, margin)
 
@@ -175,8 +186,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m llmagic.demo.evaluate", description=__doc__)
     parser.add_argument("model", nargs="?", default="demo", help="its name or GGUF file (demo)")
     parser.add_argument("--projector", type=Path, help="its projector, if not beside it")
-    parser.add_argument("--turns", type=int, default=sys.maxsize, help="how many to ask at most")
+    parser.add_argument(
+        "--turns", type=int, default=sys.maxsize, help="stop after the dialogue with this turn"
+    )
     parser.add_argument("--plots", action="store_true", help="draw the pictures as plots")
+    parser.add_argument("--ratios", action="store_true", help="draw them of other sizes and ratios")
     parser.add_argument("--threads", type=int, default=0, help="0: one for each physical core")
     parser.add_argument("--wrong", action="store_true", help="print the wrong answers")
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
@@ -187,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for dialogue in dialogues():
             if len(turns) >= given.turns:
                 break
-            turns += ask_all(session, dialogue, plots=given.plots)
+            turns += ask_all(session, dialogue, ratios=given.ratios, plots=given.plots)
             session.engine.checkpoints.tree.clear()
     if given.wrong:
         for one in turns:

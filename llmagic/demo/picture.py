@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -44,6 +44,17 @@ BACKGROUNDS: tuple[Rgb, ...] = (
     (255, 250, 230),
     (225, 225, 225),
 )
+
+GROUNDS: tuple[Rgb, ...] = (
+    (255, 235, 235),
+    (230, 245, 230),
+    (225, 238, 250),
+    (242, 232, 248),
+    (238, 222, 200),
+    (205, 210, 215),
+    (185, 185, 185),
+)
+"""Other plain backgrounds, which pictures made by others have (`reshaped`)."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +128,7 @@ def picture(
         One to four, as "red star", "small blue circle" or "a big pink heart"; see `COLOURS`,
         `SHAPES` and `SIZES`. Two or three stand in a row, four in a square, in this order.
     size : tuple of int
-        Width and height, in pixels. The model understands square, 4:3 and 3:4 pictures.
+        Width and height, in pixels. The model understands ratios from 9:16 to 16:9.
     column : bool
         Two or three shapes stand below one another instead.
     seed : int
@@ -195,6 +206,59 @@ def arrange(
             )
         )
     return Scene(width, height, background or BACKGROUNDS[0], tuple(objects))
+
+
+def reshaped(scene: Scene, rng: random.Random) -> Scene:
+    """The shapes of a scene on another canvas: as large and as wide as pictures of others are.
+
+    Of 125 to 320 pixels (the root of the area) and any ratio from 9:16 to 16:9, but three shapes
+    in a row are not put on a narrow canvas, nor three in a column on a wide one. Some have smaller
+    shapes, some another ground.
+
+    Parameters
+    ----------
+    scene : Scene
+    rng : random.Random
+
+    Returns
+    -------
+    Scene
+        The same shapes in the same order and places, of the same sizes beside one another.
+    """
+    three = len(scene.objects) == 3
+    column = three and _stands_in_a_column(scene)
+    narrow = 0.65 if three and not column else 9 / 16
+    wide = 1 / 0.65 if column else 16 / 9
+    ratio = math.exp(rng.uniform(math.log(narrow), math.log(wide)))
+    side = rng.uniform(125, 320)
+    width, height = round(side * math.sqrt(ratio)), round(side / math.sqrt(ratio))
+    # As large as they can be without touching where `arrange` left them room.
+    across, down = width / scene.width, height / scene.height
+    scale = _unit(scene, across, down) * (rng.uniform(0.6, 1.0) if rng.random() < 0.3 else 1.0)
+    return Scene(
+        width,
+        height,
+        rng.choice(GROUNDS) if rng.random() < 0.2 else scene.background,
+        tuple(
+            replace(item, x=item.x * across, y=item.y * down, size=item.size * scale)
+            for item in scene.objects
+        ),
+    )
+
+
+def _stands_in_a_column(scene: Scene) -> bool:
+    xs, ys = [item.x for item in scene.objects], [item.y for item in scene.objects]
+    return max(ys) - min(ys) > max(xs) - min(xs)
+
+
+def _unit(scene: Scene, across: float, down: float) -> float:
+    """How many times larger shapes may be on a canvas that is so many times wider and higher."""
+    columns, rows = _grid(len(scene.objects), _stands_in_a_column(scene))
+
+    def room(width: float, height: float) -> float:
+        return min(width / columns, height / rows, 0.55 * min(width, height))
+
+    return room(scene.width * across, scene.height * down) / room(scene.width, scene.height)
 
 
 def _grid(n: int, column: bool) -> tuple[int, int]:

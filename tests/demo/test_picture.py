@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import llmagic.demo
-from llmagic.demo.picture import COLOURS, SHAPES, arrange, picture
+from llmagic.demo.picture import COLOURS, SHAPES, Scene, arrange, picture, reshaped
 
 
 def test_what_is_asked_for_is_what_is_drawn() -> None:
@@ -72,3 +72,50 @@ def test_what_it_does_not_know_is_refused(shapes: tuple[str, ...]) -> None:
 
 def test_it_is_the_packages() -> None:
     assert llmagic.demo.picture is picture
+
+
+def random_scene(seed: int, n: int, *, column: bool) -> Scene:
+    rng = random.Random(seed)
+    kinds = [(rng.choice(COLOURS), shape, rng.choice(("small", "big"))) for shape in SHAPES[:n]]
+    size = rng.choice(((96, 96), (128, 96), (96, 128)))
+    return arrange(kinds, rng, size=size, column=column)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+@pytest.mark.parametrize("column", [False, True])
+def test_on_another_canvas_the_shapes_stand_as_before(n: int, column: bool) -> None:
+    ratios, lengths, grounds = [], [], set()
+    for seed in range(200):
+        scene = random_scene(seed, n, column=column)
+        other = reshaped(scene, random.Random(seed))
+        ratios.append(other.width / other.height)
+        lengths.append((other.width * other.height) ** 0.5)
+        grounds.add(other.background)
+        for old, new in zip(scene.objects, other.objects, strict=True):
+            assert (old.name, old.rgb, old.angle) == (new.name, new.rgb, new.angle)
+            assert new.x / other.width == pytest.approx(old.x / scene.width, abs=0.01)
+            assert new.y / other.height == pytest.approx(old.y / scene.height, abs=0.01)
+            # Inside, but for a tip.
+            reach = new.size / 2 * 0.8
+            assert reach < new.x < other.width - reach
+            assert reach < new.y < other.height - reach
+        for one, two in itertools.combinations(range(n), 2):
+            a, b = other.objects[one], other.objects[two]
+            old = scene.objects[one].size / scene.objects[two].size
+            assert a.size / b.size == pytest.approx(old)
+            assert ((a.x - b.x) ** 2 + (a.y - b.y) ** 2) ** 0.5 > (a.size + b.size) / 2 * 0.75
+    narrow, wide = (
+        (0.65 if n == 3 and not column else 9 / 16),
+        (1 / 0.65 if n == 3 and column else 16 / 9),
+    )
+    assert narrow - 0.02 < min(ratios) < narrow * 1.1
+    assert wide / 1.1 < max(ratios) < wide + 0.02
+    assert 123 < min(lengths) < 140
+    assert 300 < max(lengths) < 322
+    assert len(grounds) > 3
+
+
+def test_the_same_seed_is_the_same_canvas() -> None:
+    scene = random_scene(0, 2, column=False)
+    assert reshaped(scene, random.Random(1)) == reshaped(scene, random.Random(1))
+    assert reshaped(scene, random.Random(1)) != reshaped(scene, random.Random(2))

@@ -48,13 +48,15 @@ def test_there_is_something_around_the_shapes() -> None:
         assert ink.sum() > 50
 
 
-def figure(kinds: list[str], *, grid: bool, title: str) -> Image.Image:
+def figure(
+    kinds: list[str], *, inches: tuple[float, float], marker: float, grid: bool, title: str
+) -> Image.Image:
     """A scatter plot as somebody makes one."""
-    made = matplotlib_figure.Figure(figsize=(4.8, 3.6))
+    made = matplotlib_figure.Figure(figsize=inches)
     axes = made.subplots()
     for index, kind in enumerate(kinds):
         colour, shape = kind.split()
-        axes.scatter([index + 0.5], [0.5], s=2500, c=COLOURS[colour], marker=MARKERS[shape])
+        axes.scatter([index + 0.5], [0.5], s=marker, c=COLOURS[colour], marker=MARKERS[shape])
     axes.set_xlim(0, len(kinds))
     axes.set_ylim(0, 1)
     axes.grid(grid)
@@ -64,13 +66,24 @@ def figure(kinds: list[str], *, grid: bool, title: str) -> Image.Image:
     return Image.open(file).convert("RGB")
 
 
-def test_plots_of_a_plotting_library_are_described(demo: Session) -> None:
+@pytest.mark.parametrize(
+    ("inches", "marker"), [((4.8, 3.6), 2500), ((4.8, 3.6), 1200), ((6.4, 4.8), 2500)]
+)
+def test_plots_of_a_plotting_library_are_described(
+    demo: Session, inches: tuple[float, float], marker: float
+) -> None:
     rng = random.Random(0)
     right = []
     for n in (1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 2, 3):
         shapes = rng.sample(list(MARKERS), n)
         kinds = [f"{rng.choice(list(COLOURS))} {shape}" for shape in shapes]
-        image = figure(kinds, grid=rng.random() < 0.5, title=rng.choice(("", "Shapes")))
+        image = figure(
+            kinds,
+            inches=inches,
+            marker=marker,
+            grid=rng.random() < 0.5,
+            title=rng.choice(("", "Shapes")),
+        )
         turn = demo.ask("What do you see?", images=[image], after=None, temperature=0)
         things = turn.text.count(", ") + turn.text.count(" and ") + 1
         right.append(things == n and all(kind in turn.text for kind in kinds))

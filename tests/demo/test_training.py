@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,14 @@ pytest.importorskip("tokenizers", reason="the training extra is not installed")
 
 from llmagic.demo.picture import COLOURS, SHAPES  # noqa: E402
 from training import data  # noqa: E402
+from training.__main__ import ABOUT  # noqa: E402
+from training.export import export  # noqa: E402
 from training.net import CHUNK, Model, Shape, delta_rule  # noqa: E402
 from training.plan import Plan, Round  # noqa: E402
 from training.probes import MOST, Probes  # noqa: E402
+from training.start import load  # noqa: E402
 from training.tokenizer import Tokenizer  # noqa: E402
-from training.train import Trainer  # noqa: E402
+from training.train import HEADS, Trainer  # noqa: E402
 
 # torch warns of what it uses itself.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -28,7 +32,13 @@ PLAN = Plan(
     talk=(
         Round(4, vision=(0.3, 1.0), alike=False),
         Round(
-            2, peak=0.5, flat=0.0, drills=(0.0,) * 4 + (0.5, 0.3, 0.1, 0.1), plots=0.5, whole=0.2
+            2,
+            peak=0.5,
+            flat=0.0,
+            drills=(0.0,) * 4 + (0.3, 0.2, 0.1, 0.1, 0.1, 0.2),
+            plots=0.5,
+            ratios=0.5,
+            whole=0.2,
         ),
     ),
     tokens=1024,
@@ -130,3 +140,23 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path: Path, tokenizer: 
 
     with pytest.raises(ValueError, match="another plan"):
         Trainer(tmp_path / "whole", Plan(talk=(Round(7),)), SHAPE).talk(tokenizer)
+
+
+@pytest.mark.slow
+def test_a_run_begins_with_the_weights_of_files(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    torch.manual_seed(7)
+    files = tmp_path / "demo.gguf", tmp_path / "mmproj-demo.gguf"
+    export(Model(SHAPE), tokenizer, ABOUT, *files, "F32")
+    other = replace(PLAN, talk=(*PLAN.talk[:1], replace(PLAN.talk[1], steps=HEADS)))
+    with torch.compiler.set_stance("force_eager"):
+        trainer = Trainer(tmp_path, other, SHAPE, lambda _: None)
+        heads = {name: value.clone() for name, value in trainer.eyes.state_dict().items()}
+        trainer.start(tokenizer, *files, 1)
+    assert trainer.at["step"] == PLAN.before(1)
+    # The heads have learnt, and nothing else has.
+    for name, value in heads.items():
+        assert not torch.equal(value, trainer.eyes.state_dict()[name]), name
+    again = Trainer(tmp_path / "other", other, SHAPE)
+    load(again.model, *files)
+    for name, value in again.model.state_dict().items():
+        assert torch.equal(value, trainer.model.state_dict()[name]), name

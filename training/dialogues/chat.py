@@ -111,10 +111,14 @@ def tell_fact(talk: Talk) -> bool:
     name = rng.choices(list(TOPICS), [_WEIGHTS.get(name, 1.0) for name in TOPICS])[0]
     if name in talk.facts:
         return False
-    topic = TOPICS[name]
-    v = talk.facts[name] = talk.value(topic.kind)
-    talk.say("tell", rng.choice(topic.tell), topic.ack.format(v=v), v=v)
+    tell(talk, name, TOPICS[name], talk.value(TOPICS[name].kind))
     return True
+
+
+def tell(talk: Talk, name: str, topic: Topic, value: str) -> None:
+    """Tell this about a topic; the answer repeats it."""
+    talk.facts[name] = value
+    talk.say("tell", talk.rng.choice(topic.tell), topic.ack.format(v=value), v=value)
 
 
 def ask_fact(talk: Talk) -> bool:
@@ -125,14 +129,18 @@ def ask_fact(talk: Talk) -> bool:
         return tell_fact(talk)
     if told and rng.random() < 0.62:
         name = rng.choice(told)
-        topic = TOPICS[name]
-        talk.say("told", rng.choice(topic.ask), topic.answer.format(v=talk.facts[name]))
+        recall_fact(talk, name, TOPICS[name])
         return True
     name = rng.choice([name for name in TOPICS if name not in talk.facts] or [""])
     if not name:
         return False
     talk.say("unknown", rng.choice(TOPICS[name].ask), UNKNOWN)
     return True
+
+
+def recall_fact(talk: Talk, name: str, topic: Topic) -> None:
+    """Ask for what was told about a topic."""
+    talk.say("told", talk.rng.choice(topic.ask), topic.answer.format(v=talk.facts[name]))
 
 
 _CHAT: tuple[tuple[tuple[str, ...], str], ...] = (

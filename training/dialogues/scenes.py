@@ -21,8 +21,8 @@ CELL = 32
 SIZES = ((96, 96),) * 6 + ((128, 96), (96, 128))
 """Sizes llama.cpp encodes: multiples of 32, at most twelve tokens."""
 
-OTHER_SIZES = ((192, 192), (120, 90), (200, 150), (320, 240), (150, 200), (64, 64), (256, 256))
-"""Sizes that are resized to one of the former before they are encoded."""
+TOKENS = 15
+"""Most tokens of a picture: those of other sizes become up to 160 x 96 or 96 x 160 pixels."""
 
 
 def random_kinds(rng: random.Random, n: int, earlier: Sequence[Kind] = ()) -> list[Kind]:

@@ -43,7 +43,7 @@ def describe(talk: Talk, *, shows: bool = False) -> bool:
     return True
 
 
-def _where(talk: Talk, shows: bool) -> tuple[View, str]:
+def where_to_look(talk: Talk, shows: bool) -> tuple[View, str]:
     """A picture to ask about, and the words that say which."""
     if shows:
         return talk.new_view(), talk.rng.choice(("", "", " in this picture", " here"))
@@ -68,11 +68,11 @@ def reference(talk: Talk, i: int) -> str:
 
 def colour(talk: Talk, *, shows: bool = False) -> bool:
     """The colour of a shape of which there is one."""
-    view, where = _where(talk, shows)
+    view, where = where_to_look(talk, shows)
     counts = Counter(item.shape for item in view.objects)
     only = [item for item in view.objects if counts[item.shape] == 1]
     if not only:
-        return _instead(talk, shows)
+        return instead(talk, shows)
     item = talk.rng.choice(only)
     question = talk.rng.choice((
         "What colour is the {shape}{where}?", "Which colour does the {shape}{where} have?",
@@ -86,11 +86,11 @@ def colour(talk: Talk, *, shows: bool = False) -> bool:
 
 def shape(talk: Talk, *, shows: bool = False) -> bool:
     """The shape that has a colour of which there is one."""
-    view, where = _where(talk, shows)
+    view, where = where_to_look(talk, shows)
     counts = Counter(item.colour for item in view.objects)
     only = [item for item in view.objects if counts[item.colour] == 1]
     if not only:
-        return _instead(talk, shows)
+        return instead(talk, shows)
     item = talk.rng.choice(only)
     question = talk.rng.choice((
         "What shape is {colour}{where}?", "Which shape is {colour}{where}?",
@@ -104,7 +104,7 @@ def shape(talk: Talk, *, shows: bool = False) -> bool:
 
 def count(talk: Talk, *, shows: bool = False) -> bool:
     """How many shapes there are, or how many of a kind."""
-    view, where = _where(talk, shows)
+    view, where = where_to_look(talk, shows)
     rng = talk.rng
     if rng.random() < 0.6:
         question = rng.choice((
@@ -149,7 +149,7 @@ def place_names(view: View) -> list[str]:
 
 def place(talk: Talk, *, shows: bool = False) -> bool:
     """Where a shape is, or what is at a place."""
-    view, where = _where(talk, shows)
+    view, where = where_to_look(talk, shows)
     i = talk.rng.randrange(len(view.objects))
     item, at = view.objects[i], place_names(view)[i]
     if talk.rng.random() < 0.5:
@@ -169,10 +169,10 @@ def place(talk: Talk, *, shows: bool = False) -> bool:
 
 def relation(talk: Talk, *, shows: bool = False) -> bool:
     """Left of, right of, above, below: yes or no, or what is there."""
-    view, where = _where(talk, shows)
+    view, where = where_to_look(talk, shows)
     rng = talk.rng
     if len(view.objects) not in (2, 3):
-        return _instead(talk, shows)
+        return instead(talk, shows)
     i = rng.randrange(len(view.objects) - 1)
     first, second = view.objects[i], view.objects[i + 1]
     before, behind = ("above", "below") if view.column else ("left of", "right of")
@@ -199,12 +199,12 @@ def relation(talk: Talk, *, shows: bool = False) -> bool:
 
 def size(talk: Talk, *, shows: bool = False) -> bool:
     """Which of two shapes of clearly different size is the bigger or the smaller."""
-    view, where = _where(talk, shows)
+    view, where = where_to_look(talk, shows)
     pairs = [
         (one, two) for one in view.objects for two in view.objects if one.size > 1.35 * two.size
     ]
     if not pairs:
-        return _instead(talk, shows)
+        return instead(talk, shows)
     big, small = talk.rng.choice(pairs)
     word, answer = talk.rng.choice((("bigger", big), ("larger", big), ("smaller", small)))
     one, two = (big, small) if talk.rng.random() < 0.5 else (small, big)
@@ -222,13 +222,13 @@ def yes_or_no(yes: bool) -> str:
 
 def is_there(talk: Talk, *, shows: bool = False) -> bool:
     """Whether a picture has something: a kind, a shape or a colour."""
-    view, where = _where(talk, shows)
+    view, where = where_to_look(talk, shows)
     rng = talk.rng
     yes = rng.random() < 0.5
     form = rng.choice(("kind", "kind", "shape", "colour"))
     item = rng.choice(view.objects)
     if form == "kind":
-        thing = a(item.name if yes else " ".join(_absent(talk, view)))
+        thing = a(item.name if yes else " ".join(absent_kind(talk, view)))
     elif form == "shape":
         others = [word for word in SHAPES if word not in {one.shape for one in view.objects}]
         thing = a(item.shape if yes else rng.choice(others))
@@ -249,7 +249,7 @@ def is_there(talk: Talk, *, shows: bool = False) -> bool:
     return True
 
 
-def _absent(talk: Talk, view: View) -> Kind:
+def absent_kind(talk: Talk, view: View) -> Kind:
     """A kind that a picture has not, but nearly: its colour, its shape, or from another picture."""
     rng = talk.rng
     has = {(item.colour, item.shape) for item in view.objects}
@@ -268,7 +268,7 @@ def _absent(talk: Talk, view: View) -> Kind:
             return kind
 
 
-def _instead(talk: Talk, shows: bool) -> bool:
+def instead(talk: Talk, shows: bool) -> bool:
     """Where a question does not suit the new picture, describe it."""
     if not shows:
         return False

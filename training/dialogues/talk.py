@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from llmagic.demo.picture import Object, Scene
+from llmagic.demo.picture import Object, Scene, reshaped
 from llmagic.demo.plot import plotted
-from training.dialogues.scenes import Kind, pixels, random_kinds, random_scene
+from training.dialogues.scenes import TOKENS, Kind, pixels, random_kinds, random_scene
 from training.dialogues.typed import typed
 from training.dialogues.words import value
+from training.preprocess import framed, prepared
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -51,13 +53,35 @@ class Dialogue:
 
     def plot(self, share: float, rng: random.Random) -> None:
         """Put a share of the pictures inside the axes of plots."""
+        self._redraw(share, rng, lambda scene: plotted(scene, rng))
+
+    def reshape(self, share: float, plots: float, rng: random.Random) -> None:
+        """Put a share of the pictures on canvases of other sizes, some of them as plots.
+
+        They are as llama.cpp hands them to the vision tower (`training.preprocess`).
+        """
+
+        def other(scene: Scene) -> tuple[Scene, Image.Image]:
+            scene = reshaped(scene, rng)
+            if rng.random() < plots:
+                scene, image = plotted(scene, rng)
+            else:
+                image = scene.image()
+            ready = Image.fromarray(prepared(np.asarray(image), TOKENS))
+            return framed(scene, TOKENS), ready
+
+        self._redraw(share, rng, other)
+
+    def _redraw(
+        self, share: float, rng: random.Random, draw: Callable[[Scene], tuple[Scene, Image.Image]]
+    ) -> None:
         n = 0
         for message in self.messages:
             for at, part in enumerate(message.parts):
                 if isinstance(part, str):
                     continue
                 if rng.random() < share:
-                    self.scenes[n], image = plotted(self.scenes[n], rng)
+                    self.scenes[n], image = draw(self.scenes[n])
                     message.parts[at] = np.asarray(image)
                 n += 1
 

@@ -90,3 +90,12 @@ def value(rng: random.Random, kind: str, held_out: bool, strangers: float = 0.0)
     else:
         text = rng.choice(_LISTS[kind])
     return text.lower() if rng.random() < 0.3 else text
+
+
+def long_value(rng: random.Random, kind: str, held_out: bool) -> str:
+    """Something longer to remember: two words, a word with a hyphen or digits, a long number."""
+    if kind in ("number", "code"):
+        return "".join(rng.choice("0123456789") for _ in range(rng.randint(5, 8)))
+    one, two = (value(rng, kind, held_out, 0.6) for _ in range(2))
+    digits = str(rng.randint(1, 99))
+    return rng.choice((f"{one} {two}", f"{one} {two}", f"{one}-{two}", one + digits))
