@@ -118,10 +118,14 @@ class Checks(RuleBasedStateMachine):
         reply = Piece(turn.tokens, reply=True, boundary=Boundary.REPLY)
         replied = [reply] if turn.tokens else []
         self._check_reply(turn, canonical)
-        self._check_state(turn, [*canonical, *replied])
-        total = wanted.n_tokens + len(turn.tokens)
-        self.knowledge.learn([*canonical, *replied], [*evaluated, *replied], start, total)
-        self.knowledge.remember_last([*canonical, *replied])
+        if self._is_dropped(turn, [*canonical, *replied]):
+            self.knowledge.learn(canonical, evaluated, start, wanted.n_tokens)
+            self.knowledge.remember_last(())
+        else:
+            self._check_state(turn, [*canonical, *replied])
+            total = wanted.n_tokens + len(turn.tokens)
+            self.knowledge.learn([*canonical, *replied], [*evaluated, *replied], start, total)
+            self.knowledge.remember_last([*canonical, *replied])
         if self.tight:
             self.forget_the_lost()
 
@@ -171,11 +175,18 @@ class Checks(RuleBasedStateMachine):
         tokens, text = self.replies.setdefault(path, (turn.tokens, turn.text))
         assert (turn.tokens, turn.text) == (tokens, text)
 
+    def _is_dropped(self, turn: Turn, canonical: list[Piece]) -> bool:
+        """Whether a stop text could not be taken out of the context, so that nothing is left.
+
+        Only without checkpoints, and where a window that is put back would lie in other cells.
+        """
+        if self.layout is not Layout.NONE and not self.session.engine.model.n_swa:
+            return False
+        content = places(canonical)[-1].content
+        live = (place.content for place in self.lab.live())
+        return turn.stop == "stop" and content not in live
+
     def _check_state(self, turn: Turn, canonical: list[Piece]) -> None:
-        if self.layout is Layout.NONE and turn.stop == "stop":
-            content = places(canonical)[-1].content
-            if content not in (place.content for place in self.lab.live()):
-                return  # what followed the reply could not be taken out, so nothing is left
         branch = self._newest()
         held = [piece_of(step) for step in branch.steps]
         assert places(held)[-1].content == places(canonical)[-1].content
