@@ -11,12 +11,9 @@ from collections import Counter
 
 from llmagic.demo.picture import COLOURS, SHAPES
 from training.dialogues.chat import TOPICS, Topic, recall_fact, tell
-from training.dialogues.single import instead, where_to_look, yes_or_no
+from training.dialogues.single import CLEARLY, instead, where_to_look, yes_or_no
 from training.dialogues.talk import UNKNOWN, Talk, View, a, sentence
 from training.dialogues.words import long_value
-
-CLEARLY = 1.35
-"""How many times larger one shape is than all others to be called the biggest."""
 
 
 def biggest(talk: Talk, *, shows: bool = False) -> bool:
@@ -87,7 +84,7 @@ def beside(talk: Talk, *, shows: bool = False) -> bool:
 
 
 def absent(talk: Talk, *, shows: bool = False) -> bool:
-    """The colour, shape or place of something that is not there; or of something that is."""
+    """The colour, shape or place of something that is not there."""
     view, where = where_to_look(talk, shows)
     rng = talk.rng
     form = rng.choice(("colour", "shape", "place"))

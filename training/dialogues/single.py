@@ -26,6 +26,9 @@ DESCRIBE = (
     "What's in the picture?", "What is on this picture?", "Describe it.",
 )  # fmt: skip
 
+CLEARLY = 1.35
+"""How many times larger one shape is than another to be called the bigger."""
+
 
 def share(talk: Talk) -> bool:
     """A picture, and nothing asked: the answer says its number and what is in it."""
@@ -201,7 +204,7 @@ def size(talk: Talk, *, shows: bool = False) -> bool:
     """Which of two shapes of clearly different size is the bigger or the smaller."""
     view, where = where_to_look(talk, shows)
     pairs = [
-        (one, two) for one in view.objects for two in view.objects if one.size > 1.35 * two.size
+        (one, two) for one in view.objects for two in view.objects if one.size > CLEARLY * two.size
     ]
     if not pairs:
         return instead(talk, shows)
@@ -228,7 +231,7 @@ def is_there(talk: Talk, *, shows: bool = False) -> bool:
     form = rng.choice(("kind", "kind", "shape", "colour"))
     item = rng.choice(view.objects)
     if form == "kind":
-        thing = a(item.name if yes else " ".join(absent_kind(talk, view)))
+        thing = a(item.name if yes else " ".join(_absent(talk, view)))
     elif form == "shape":
         others = [word for word in SHAPES if word not in {one.shape for one in view.objects}]
         thing = a(item.shape if yes else rng.choice(others))
@@ -249,7 +252,7 @@ def is_there(talk: Talk, *, shows: bool = False) -> bool:
     return True
 
 
-def absent_kind(talk: Talk, view: View) -> Kind:
+def _absent(talk: Talk, view: View) -> Kind:
     """A kind that a picture has not, but nearly: its colour, its shape, or from another picture."""
     rng = talk.rng
     has = {(item.colour, item.shape) for item in view.objects}
