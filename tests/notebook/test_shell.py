@@ -335,6 +335,8 @@ def cells_of(text: str) -> list[str]:
 
 
 def test_status(cells: Cells, qwen35: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "none; the first %%llm cell loads demo; %llm load MODEL" in cells.text("%llm status")
+    cells.run("%config LLMagic.model = 'none'")
     assert "none; %llm load MODEL" in cells.text("%llm status")
     cells.run(f"%llm load {qwen35.model} --projector {qwen35.projector}")
     cells.ask("Hello")

@@ -19,7 +19,12 @@ def _status(runtime: Runtime, _: argparse.Namespace) -> None:
     session = runtime.loaded.session
     status = None if session is None else session.status()
     order = runtime.order()
-    runtime.show(table(_rows(status, runtime.conversation, order)))
+    rows = _rows(status, runtime.conversation, order)
+    if status is None:
+        default = runtime.loaded.default
+        first = f"; the first %%llm cell loads {default}" if default else ""
+        rows.append(("model", f"none{first}; %llm load MODEL"))
+    runtime.show(table(rows))
 
 
 def _rows(status: Mapping[str, Any] | None, conversation: Conversation, order: str) -> list[Row]:
@@ -31,9 +36,7 @@ def _rows(status: Mapping[str, Any] | None, conversation: Conversation, order: s
     ]
     if conversation.latest is not None:
         rows.append(("last cell", savings(conversation.latest)))
-    if status is None:
-        return [*rows, ("model", "none; %llm load MODEL")]
-    for name, value in status.items():
+    for name, value in (status or {}).items():
         if isinstance(value, Mapping):
             text = ", ".join(f"{key} {amount(key, item)}" for key, item in value.items())
             text = text.removeprefix("path ")
