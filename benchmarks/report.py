@@ -53,7 +53,12 @@ BUILT = ("speed", "peers")
 
 def measured(names: list[str], found: dict[str, Any]) -> dict[str, Any]:
     """Results of runs, into those there are; JSON is the last line each prints."""
-    found = {**found, "machine": machine(), "load": dict(found.get("load", {}))}
+    # Parts may be measured again on another machine than the rest.
+    found = {
+        **found,
+        "machines": dict(found.get("machines", {})),
+        "load": dict(found.get("load", {})),
+    }
     for name in names:
         module, *options = RUNS[name]
         if module in BUILT and not programs().exists():
@@ -64,6 +69,7 @@ def measured(names: list[str], found: dict[str, Any]) -> dict[str, Any]:
         output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         found[name] = json.loads(output.splitlines()[-1])
         found["load"][name] = [round(before, 1), round(os.getloadavg()[0], 1)]
+        found["machines"][name] = machine()
     return found
 
 
@@ -90,14 +96,28 @@ def table(head: list[str], rows: list[list[object]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in lines)
 
 
+def _machines(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The machines that anything was measured on, each once."""
+    machines: list[dict[str, Any]] = []
+    for about in found["machines"].values():
+        if about not in machines:
+            machines.append(about)
+    return machines
+
+
+def _measured_on(found: dict[str, Any], about: dict[str, Any]) -> str:
+    """A machine and what was measured on it."""
+    names = [name for name in RUNS if found["machines"].get(name) == about]
+    load = ", ".join(f"{name} ({' and '.join(map(str, found['load'][name]))})" for name in names)
+    return f"{about['cores']} cores of {about['cpu']}, Python {about['python']}: {load}"
+
+
 def tables(found: dict[str, Any]) -> str:
     """The figures as Markdown."""
-    about, load = found["machine"], found["load"]
     parts = [
-        f"Measured on {about['cores']} cores of {about['cpu']}, Python {about['python']}. "
-        "Processes that wanted to run (load average before and after; about as many as threads on "
-        "a machine left alone): "
-        + "; ".join(f"{name} {a} and {b}" for name, (a, b) in load.items())
+        "Measured, with the number of processes that wanted to run before and after (load average; "
+        "about as many as threads on a machine left alone), on "
+        + "; on ".join(_measured_on(found, about) for about in _machines(found))
         + "."
     ]
     parts += [
