@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from training.dialogues import Dialogue
+from training.dialogues import Dialogue, where
 from training.dialogues.chat import ask_fact, begin, chat, tell_fact
 from training.dialogues.late import absent, ask_more, beside, biggest, tell_more
 from training.dialogues.several import (
@@ -34,6 +34,7 @@ from training.dialogues.single import (
     size,
 )
 from training.dialogues.talk import Talk
+from training.dialogues.wordings import begin_as, bigger, most, only, pair
 
 Turn = Callable[[Talk], bool]
 Weighted = tuple[tuple[Turn, float], ...]
@@ -76,6 +77,12 @@ _NEIGHBOURS: Weighted = (
     (beside, 8.0), (place, 1.5), (absent, 1.0), (biggest, 0.7), (shape, 0.4), (colour, 0.4),
     (is_there, 0.4), (relation, 0.4),
 )  # fmt: skip
+_FREE: Weighted = (
+    (where.place, 2.5), (where.beside, 2.5), (bigger, 2.5), (only, 1.0), (count, 1.5),
+    (describe, 0.8), (is_there, 1.2), (colour, 1.0), (shape, 0.7), (absent, 0.4), (biggest, 0.4),
+    (size, 0.4),
+)  # fmt: skip
+_FREE_BACK: Weighted = ((which, 2.0), (most, 2.0), (recall, 1.5), (compare, 0.8))
 _BACK: Weighted = ((which, 1.0), (recall, 0.5), (compare, 0.5))
 _LATE_FACTS: Weighted = ((tell_more, 3.0), (ask_more, 4.0), (chat, 0.5))
 _FACTS: Weighted = ((tell_fact, 3.0), (ask_fact, 4.0), (chat, 0.3))
@@ -234,11 +241,40 @@ def neighbours(rng: np.random.Generator) -> Dialogue:
     return late(rng, _NEIGHBOURS)
 
 
+def free(rng: np.random.Generator, *, held_out: bool = False, draw: bool = True) -> Dialogue:
+    """A random dialogue about pictures whose shapes stand anywhere, and in other words."""
+    talk = Talk(
+        random.Random(int(rng.integers(2**62))),
+        held_out=held_out,
+        draw=draw,
+        strangers=0.6,
+        sized=0.5,
+        free=0.75,
+    )
+    begin_as(talk)
+    pictures = talk.rng.choice((1, 1, 1, 2, 2, 3, 4))
+    facts = talk.rng.choice((0.0, 0.0, 0.15, 0.3))
+    while len(talk.dialogue.tasks) < 12:
+        if len(talk.views) < pictures:
+            ways = (share, describe, pair, where.place, where.beside, bigger, count, only, is_there)
+            way = talk.rng.choices(ways, (3, 3, 1.5, 0.7, 0.7, 0.5, 0.7, 0.4, 0.5))[0]
+            if way is pair and len(talk.views) + 2 > max(2, pictures):
+                continue
+            way(talk) if way in (share, pair) else way(talk, shows=True)
+        elif talk.rng.random() < facts:
+            _one_of(talk, _LATE_FACTS)
+        else:
+            _one_of(talk, _FREE if len(talk.views) == 1 else (*_FREE, *_FREE_BACK))
+    return talk.dialogue
+
+
 def _one_of(talk: Talk, choices: Weighted) -> None:
     turns, weights = zip(*choices, strict=True)
     while not talk.rng.choices(turns, weights)[0](talk):
         pass
 
 
-DRILLS = (few, several, facts, places, compared, sizes, versus, in_both, counts, late, neighbours)
+DRILLS = (
+    few, several, facts, places, compared, sizes, versus, in_both, counts, late, neighbours, free,
+)  # fmt: skip
 """In the order of `training.plan.Round.drills`."""

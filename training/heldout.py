@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from training.dialogues import Dialogue, dialogue
-from training.drill import late, sizes
+from training.drill import free, late, sizes
 
 SEED = 20261123
 """Training counts its seeds up from small numbers (`training.data`)."""
@@ -27,9 +27,11 @@ TURNS = 2400
 SIZES = 300
 """Turns of dialogues about sizes after them, which are seldom asked for in the others."""
 
-
 LATE = 300
-"""Turns after those, of what only the last rounds of the training ask."""
+"""Turns after those, of what only later rounds of the training ask."""
+
+FREE = 400
+"""And at the end about shapes that stand anywhere, on canvases of any ratio, in other words."""
 
 
 def write(path: Path) -> int:
@@ -38,11 +40,11 @@ def write(path: Path) -> int:
     records: list[dict[str, Any]] = []
     turns = 0
     end = 0
-    for make, more in ((dialogue, TURNS), (sizes, SIZES), (late, LATE)):
+    for make, more in ((dialogue, TURNS), (sizes, SIZES), (late, LATE), (free, FREE)):
         end += more
         while turns < end:
             made = make(rng, held_out=True, draw=False)
-            records.append(record(made))
+            records.append(record(made, free=make is free))
             turns += len(made.tasks)
     text = json.dumps(records, separators=(",", ":"))
     # Without the time in its header the file is the same each time.
@@ -50,8 +52,8 @@ def write(path: Path) -> int:
     return turns
 
 
-def record(dialogue: Dialogue) -> dict[str, Any]:
-    """A dialogue as JSON: a picture is its number in `scenes`."""
+def record(dialogue: Dialogue, *, free: bool) -> dict[str, Any]:
+    """A dialogue as JSON: a picture is its number in `scenes`; `free` says where shapes stand."""
     n = 0
     messages = []
     for message in dialogue.messages:
@@ -61,7 +63,8 @@ def record(dialogue: Dialogue) -> dict[str, Any]:
             n += not isinstance(part, str)
         messages.append([message.role, parts])
     scenes = [asdict(scene) for scene in dialogue.scenes]
-    return {"messages": messages, "tasks": dialogue.tasks, "scenes": scenes}
+    whole = {"messages": messages, "tasks": dialogue.tasks, "scenes": scenes}
+    return {**whole, "free": True} if free else whole
 
 
 if __name__ == "__main__":

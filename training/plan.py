@@ -24,8 +24,9 @@ class Round:
     drills : tuple of float
         Fractions of dialogues that are all questions of one sort: about one or two pictures, about
         several, about what was told, about places, counts and comparisons,
-        sizes, comparisons alone, what two pictures both have, numbers, and what is only asked in
-        the last rounds, what stands beside what above all (`training.drill.DRILLS`).
+        sizes, comparisons alone, what two pictures both have, numbers, what is only asked in the
+        later rounds, what stands beside what above all, and about shapes anywhere, in other words
+        (`training.drill.DRILLS`).
     plots : float
         Fraction of the pictures that stand inside the axes of a plot.
     ratios : float
@@ -180,6 +181,27 @@ class Plan:
             drills=(0.02, 0.03, 0.08, 0.06, 0.04, 0.05, 0.04, 0.05, 0.2, 0.08, 0.13),
             plots=0.2,
             ratios=0.5,
+            whole=0.2,
+        ),
+        # Shapes anywhere and of any size, and other words.
+        Round(
+            1000,
+            peak=0.6,
+            warm_up=40,
+            flat=0.6,
+            end=0.5,
+            drills=(0.02, 0.03, 0.05, 0.04, 0.03, 0.04, 0.03, 0.04, 0.06, 0.04, 0.05, 0.4),
+            plots=0.2,
+            ratios=0.4,
+            whole=0.2,
+        ),
+        Round(
+            800,
+            peak=0.3,
+            flat=0.0,
+            drills=(0.02, 0.03, 0.06, 0.05, 0.04, 0.05, 0.04, 0.05, 0.1, 0.06, 0.08, 0.25),
+            plots=0.2,
+            ratios=0.4,
             whole=0.2,
         ),
     )

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from llmagic.demo.picture import picture
+from llmagic.demo.picture import COLOURS, SHAPES, SIZES, picture
 
-__all__ = ["picture"]
+__all__ = ["COLOURS", "SHAPES", "SIZES", "picture"]

@@ -21,6 +21,7 @@ from PIL import Image
 
 from llmagic.demo.picture import Object, Scene, reshaped
 from llmagic.demo.plot import plotted
+from llmagic.errors import LLMagicError
 from llmagic.events import Delta, Event
 from llmagic.prompt.images import picture
 from llmagic.prompt.parts import ImagePart, Part, TextPart
@@ -31,7 +32,7 @@ DIALOGUES = Path(__file__).with_name("heldout.json.gz")
 MOST_TOKENS = 64
 """Longest right answer, and some more: rambling is cut."""
 
-EVERY, MANY = "all dialogues", "3-4 pictures"
+EVERY, MANY, FREE = "all dialogues", "3-4 pictures", "shapes anywhere"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Asked:
     reply : str
     n_pictures : int
         Pictures in the whole dialogue.
+    free : bool
+        Whether the dialogue is about pictures whose shapes stand anywhere.
     margin : float
         Of all tokens of the reply the least difference between the best and the second logit.
     """
@@ -56,6 +59,7 @@ class Asked:
     wanted: str
     reply: str
     n_pictures: int
+    free: bool
     margin: float
 
     @property
@@ -82,9 +86,10 @@ def questions(
 ) -> Iterator[tuple[str, tuple[Part, ...], str, str | None]]:
     """Each turn of a dialogue: its task, question, right answer, and the system prompt.
 
-    With `ratios` every picture is of another size and ratio, with `plots` inside the axes of a
-    plot.
+    With `ratios` every picture is of another size and ratio (but those of dialogues that have such
+    pictures anyway, their shapes anywhere), with `plots` inside the axes of a plot.
     """
+    ratios = ratios and not dialogue.get("free")
     scenes = [
         ImagePart(picture(_drawn(one, ratios=ratios, plots=plots))) for one in dialogue["scenes"]
     ]
@@ -118,7 +123,7 @@ def ask_all(
     n_pictures = len(dialogue["scenes"])
     for task, parts, wanted, system in questions(dialogue, ratios=ratios, plots=plots):
         turn, margin = answered(session, parts, after=turn, system=system)
-        yield Asked(task, parts, wanted, turn.text, n_pictures, margin)
+        yield Asked(task, parts, wanted, turn.text, n_pictures, "free" in dialogue, margin)
 
 
 def answered(
@@ -151,13 +156,14 @@ def answered(
 
 
 def figures(turns: Iterable[Asked]) -> dict[str, dict[str, tuple[int, int]]]:
-    """Turns and right answers per task, in all dialogues and in those of three and four pictures.
+    """Turns and right answers per task: in all dialogues, of 3-4 pictures, of shapes anywhere.
 
     The task "all" counts all of them.
     """
-    out: dict[str, dict[str, list[int]]] = {EVERY: {}, MANY: {}}
+    out: dict[str, dict[str, list[int]]] = {EVERY: {}, MANY: {}, FREE: {}}
     for one in turns:
-        for group in (EVERY, MANY) if one.n_pictures >= 3 else (EVERY,):
+        among = {EVERY: True, MANY: one.n_pictures >= 3, FREE: one.free}
+        for group in [name for name, is_of in among.items() if is_of]:
             for task in (one.task, "all"):
                 count = out[group].setdefault(task, [0, 0])
                 count[0] += 1
@@ -170,10 +176,11 @@ def figures(turns: Iterable[Asked]) -> dict[str, dict[str, tuple[int, int]]]:
 
 def table(found: dict[str, dict[str, tuple[int, int]]]) -> str:
     """What `figures` counted, for people."""
-    lines = [f"{'task':10} {'turns':>6} {'right':>7}    {'of 3-4 pictures':>15} {'right':>7}"]
+    lines = [f"{'task':10}" + "".join(f"  {name:>15} {'right':>7}" for name in found)]
     for task in sorted(found[EVERY], key=lambda task: (task == "all", task)):
-        whole, many = found[EVERY][task], found[MANY].get(task, (0, 0))
-        lines.append(f"{task:10} {whole[0]:6} {_share(*whole)}    {many[0]:15} {_share(*many)}")
+        counts = [group.get(task, (0, 0)) for group in found.values()]
+        lines.append(f"{task:10}" + "".join(f"  {asked:15} {_share(asked, right)}"
+                                            for asked, right in counts))  # fmt: skip
     return "\n".join(lines)
 
 
@@ -187,7 +194,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("model", nargs="?", default="demo", help="its name or GGUF file (demo)")
     parser.add_argument("--projector", type=Path, help="its projector, if not beside it")
     parser.add_argument(
-        "--turns", type=int, default=sys.maxsize, help="stop after the dialogue with this turn"
+        "--turns",
+        type=_positive,
+        default=sys.maxsize,
+        help="stop after the dialogue with this turn",
     )
     parser.add_argument("--plots", action="store_true", help="draw the pictures as plots")
     parser.add_argument("--ratios", action="store_true", help="draw them of other sizes and ratios")
@@ -196,8 +206,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
     given = parser.parse_args(arguments)
     turns: list[Asked] = []
-    loading = Loading(n_threads=given.threads)
-    with Session(given.model, projector=given.projector, loading=loading) as session:
+    try:
+        loading = Loading(n_threads=given.threads)
+        opened = Session(given.model, projector=given.projector, loading=loading)
+    except LLMagicError as error:
+        parser.error(str(error))
+    with opened as session:
         for dialogue in dialogues():
             if len(turns) >= given.turns:
                 break
@@ -215,6 +229,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         print(table(figures(turns)))
     return 0
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a number from 1 on, and got {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":

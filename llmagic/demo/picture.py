@@ -117,6 +117,10 @@ class Scene:
         return np.asarray(self.image())
 
 
+_LEAST = 16
+"""Pixels of the shorter side of a picture in which a shape can be drawn."""
+
+
 def picture(
     *shapes: str, size: tuple[int, int] = (192, 192), column: bool = False, seed: int = 0
 ) -> Image.Image:
@@ -142,7 +146,8 @@ def picture(
     Raises
     ------
     ValueError
-        A word that is no colour, shape or size, or not one to four shapes.
+        A word that is no colour, shape or size, not one to four shapes, or a side below 16
+        pixels.
 
     Examples
     --------
@@ -153,6 +158,10 @@ def picture(
         raise ValueError(
             f"A picture has one to four shapes, but {len(shapes)} came. "
             'Write each as one text: picture("red star", "small blue circle").'
+        )
+    if min(size) < _LEAST:
+        raise ValueError(
+            f"expected a width and a height of {_LEAST} pixels or more, and got {size}"
         )
     kinds = [_parse(text) for text in shapes]
     return arrange(kinds, random.Random(seed), size=size, column=column).image()
@@ -201,7 +210,7 @@ def arrange(
                 round((i % columns + 0.5) * cell_width + rng.uniform(-slack_x, slack_x), 1),
                 round((i // columns + 0.5) * cell_height + rng.uniform(-slack_y, slack_y), 1),
                 round(share * unit, 1),
-                _shade(colour, rng),
+                shade(colour, rng),
                 round(rng.uniform(-8, 8)),
             )
         )
@@ -268,7 +277,7 @@ def _grid(n: int, column: bool) -> tuple[int, int]:
     return (1, n) if column else (n, 1)
 
 
-def _shade(colour: str, rng: random.Random) -> Rgb:
+def shade(colour: str, rng: random.Random) -> Rgb:
     """A shade of a colour: nobody's red is the same."""
     red, green, blue = rng.choice(_PAINT[colour])
 

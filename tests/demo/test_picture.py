@@ -70,8 +70,15 @@ def test_what_it_does_not_know_is_refused(shapes: tuple[str, ...]) -> None:
         picture(*shapes)
 
 
+@pytest.mark.parametrize("size", [(0, 0), (192, 8), (-3, 192)])
+def test_nothing_is_drawn_where_there_is_no_room(size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=r"16 pixels or more, and got"):
+        picture("red star", size=size)
+
+
 def test_it_is_the_packages() -> None:
     assert llmagic.demo.picture is picture
+    assert (llmagic.demo.COLOURS, llmagic.demo.SHAPES) == (COLOURS, SHAPES)
 
 
 def random_scene(seed: int, n: int, *, column: bool) -> Scene:

@@ -13,7 +13,7 @@ pytest.importorskip("tokenizers", reason="the training extra is not installed")
 
 from llmagic.demo.picture import COLOURS, SHAPES  # noqa: E402
 from training import data  # noqa: E402
-from training.__main__ import ABOUT  # noqa: E402
+from training.__main__ import ABOUT, main  # noqa: E402
 from training.export import export  # noqa: E402
 from training.net import CHUNK, Model, Shape, delta_rule  # noqa: E402
 from training.plan import Plan, Round  # noqa: E402
@@ -160,3 +160,27 @@ def test_a_run_begins_with_the_weights_of_files(tmp_path: Path, tokenizer: Token
     load(again.model, *files)
     for name, value in again.model.state_dict().items():
         assert torch.equal(value, trainer.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--first 99", "expected 0 to "),
+        ("--threads 0", "a number from 1 on"),
+        ("--start {folder}", "expected a folder with demo.gguf"),
+    ],
+)
+def test_a_wrong_argument_is_told(
+    arguments: str,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = ["--folder", str(tmp_path / "run"), *arguments.format(folder=tmp_path).split()]
+    monkeypatch.setattr("sys.argv", ["training", *given])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -12,6 +12,7 @@ from PIL import Image
 
 from llmagic.demo.picture import Object, Scene, reshaped
 from llmagic.demo.plot import plotted
+from training.dialogues.layouts import anywhere
 from training.dialogues.scenes import TOKENS, Kind, pixels, random_kinds, random_scene
 from training.dialogues.typed import typed
 from training.dialogues.words import value
@@ -24,6 +25,9 @@ ORDINALS = ("zeroth", "first", "second", "third", "fourth")
 NOTHING_YET = "You have not shown me a picture."
 SELF = "I am a tiny demo model. I know coloured shapes and this conversation, nothing else."
 UNKNOWN = "You have not told me."
+
+PLOTS = 0.25
+"""Fraction of the pictures with shapes anywhere that stand inside the axes of a plot."""
 
 
 @dataclass
@@ -45,11 +49,15 @@ class Dialogue:
         What each assistant message is an example of, in their order.
     scenes : list of Scene
         What was drawn, in the order of the pictures.
+    whole : set of int
+        Numbers of the pictures, from 0 on, that are on canvases of their own, as plots or not;
+        `plot` and `reshape` leave them as they are.
     """
 
     messages: list[Message] = field(default_factory=list)
     tasks: list[str] = field(default_factory=list)
     scenes: list[Scene] = field(default_factory=list)
+    whole: set[int] = field(default_factory=set)
 
     def plot(self, share: float, rng: random.Random) -> None:
         """Put a share of the pictures inside the axes of plots."""
@@ -80,7 +88,7 @@ class Dialogue:
             for at, part in enumerate(message.parts):
                 if isinstance(part, str):
                     continue
-                if rng.random() < share:
+                if n not in self.whole and rng.random() < share:
                     self.scenes[n], image = draw(self.scenes[n])
                     message.parts[at] = np.asarray(image)
                 n += 1
@@ -118,6 +126,8 @@ class Talk:
         What every answer begins with, "" for nothing.
     name : str
         What the system prompt calls the model, "" for nothing.
+    free : float
+        Fraction of the pictures whose shapes stand anywhere (`training.dialogues.layouts`).
     """
 
     def __init__(
@@ -128,11 +138,13 @@ class Talk:
         draw: bool,
         strangers: float = 0.0,
         sized: float = 0.4,
+        free: float = 0.0,
     ) -> None:
         self.rng = rng
         self.held_out = held_out
         self.strangers = strangers
         self.sized = sized
+        self.free = free
         self.dialogue = Dialogue()
         self.views: list[View] = []
         self.facts: dict[str, str] = {}
@@ -153,7 +165,11 @@ class Talk:
         seen = [(item.colour, item.shape) for view in self.views for item in view.objects]
         if kinds is None:
             kinds = random_kinds(self.rng, self.rng.choice((1, 2, 2, 3, 3, 4, 4)), seen)
-        view = View(*random_scene(self.rng, kinds, self.sized))
+        if self.free and self.rng.random() < self.free:
+            view = View(anywhere(self.rng, kinds, self.sized), False)
+            self.dialogue.whole.add(len(self.views))
+        else:
+            view = View(*random_scene(self.rng, kinds, self.sized))
         self.views.append(view)
         self.dialogue.scenes.append(view.scene)
         return view
@@ -163,24 +179,35 @@ class Talk:
     ) -> None:
         """A question, as somebody types it, and the answer; `shows` the newest picture with it."""
         text = typed(self.rng, question, **values)
-        parts: list[str | Pixels] = [text]
-        if shows:
-            parts = self._with_picture(text)
+        self.reply(task, self._with_picture(text) if shows else [text], answer)
+
+    def reply(self, task: str, parts: list[str | Pixels], answer: str) -> None:
+        """A question as it is, and the answer."""
         self.dialogue.messages.append(Message("user", parts))
         self.dialogue.messages.append(Message("assistant", [self.tone + answer]))
         self.dialogue.tasks.append(task)
 
     def _with_picture(self, text: str) -> list[str | Pixels]:
-        scene = self.views[-1].scene
-        if self._draw:
-            picture = pixels(scene, self.rng)
-        else:
-            picture = np.zeros((scene.height, scene.width, 3), np.uint8)
+        picture = self.drawn(len(self.views) - 1)
         # A cell has the picture before or behind the words, on a line of its own or not.
         space = self.rng.choice((" ", "\n"))
         if not text:
             return [picture]
         return [text + space, picture] if self.rng.random() < 0.6 else [picture, space + text]
+
+    def drawn(self, n: int) -> Pixels:
+        """The pixels of a picture, from 0 on; to be called once for each."""
+        scene = self.views[n].scene
+        if not self._draw:
+            return np.zeros((scene.height, scene.width, 3), np.uint8)
+        if n not in self.dialogue.whole:
+            return pixels(scene, self.rng)
+        if self.rng.random() < PLOTS:
+            scene, image = plotted(scene, self.rng)
+        else:
+            image = scene.image()
+        self.dialogue.scenes[n] = framed(scene, TOKENS)
+        return prepared(np.asarray(image), TOKENS)
 
 
 def a(name: str) -> str:
