@@ -49,7 +49,7 @@ class Asked:
     n_pictures : int
         Pictures in the whole dialogue.
     free : bool
-        Whether the dialogue is about pictures whose shapes stand anywhere.
+        Whether the dialogue is one in which shapes stand anywhere, in most of its pictures.
     margin : float
         Of all tokens of the reply the least difference between the best and the second logit.
     """
@@ -120,10 +120,10 @@ def ask_all(
 ) -> Iterator[Asked]:
     """Ask the questions of a dialogue, in order; `ratios` and `plots` as for `questions`."""
     turn: Turn | None = None
-    n_pictures = len(dialogue["scenes"])
+    n_pictures, free = len(dialogue["scenes"]), dialogue.get("free", False)
     for task, parts, wanted, system in questions(dialogue, ratios=ratios, plots=plots):
         turn, margin = answered(session, parts, after=turn, system=system)
-        yield Asked(task, parts, wanted, turn.text, n_pictures, "free" in dialogue, margin)
+        yield Asked(task, parts, wanted, turn.text, n_pictures, free, margin)
 
 
 def answered(

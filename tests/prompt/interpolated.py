@@ -1,7 +1,5 @@
 """A text with fields and images, as its parts."""
 
-import io
-
 from PIL import Image
 
 from llmagic.prompt.images import picture
@@ -9,12 +7,6 @@ from llmagic.prompt.interpolation import interpolate
 from llmagic.prompt.parts import ImagePart, TextPart
 
 RED, BLUE = Image.new("RGB", (2, 3), "red"), Image.new("RGB", (3, 2), "blue")
-
-
-def png(image):
-    stream = io.BytesIO()
-    image.save(stream, "PNG")
-    return stream.getvalue()
 
 
 def run(text, base=None, *, expressions=True, attachments=None, **namespace):

@@ -12,7 +12,8 @@ from llmagic.errors import ImageError
 from llmagic.prompt.fields import field_at
 from llmagic.prompt.interpolation import interpolate
 from llmagic.prompt.markdown import image_marks
-from tests.prompt.interpolated import BLUE, RED, blue, png, red, run
+from tests.prompt.interpolated import BLUE, RED, blue, red, run
+from tests.prompt.pixels import encoded
 
 
 @pytest.mark.parametrize(
@@ -47,11 +48,11 @@ from tests.prompt.interpolated import BLUE, RED, blue, png, red, run
         "![](a{b}.png)",
         "![](attachment:pasted%20image.png)",
         "![](<attachment:pasted image.png>)",
-        f"![](data:image/png;base64,{base64.b64encode(png(RED)).decode()})",
+        f"![](data:image/png;base64,{base64.b64encode(encoded(RED)).decode()})",
     ],
 )
 def test_image_marks(folder, mark):
-    attachments = {"pasted image.png": png(RED)}
+    attachments = {"pasted image.png": encoded(RED)}
     for before, after in [("", ""), ("a ", " b"), ("[", "](link)"), ("!", "!"), ("\\\\", "`")]:
         parts, _ = run(before + mark + after, folder, attachments=attachments)
         assert parts == [part for part in (before, red, after) if part]
@@ -164,7 +165,7 @@ def test_the_time_is_linear_in_the_text(piece):
 
 
 def test_a_megabyte_in_one_target_alt_or_field():
-    data = base64.b64encode(png(Image.fromarray(np.random.default_rng(0).integers(
+    data = base64.b64encode(encoded(Image.fromarray(np.random.default_rng(0).integers(
         0, 255, (600, 600, 3), np.uint8)))).decode()  # fmt: skip
     assert len(data) > 1_000_000
     assert len(run(f"![](data:image/png;base64,{data})")[0]) == 1

@@ -7,13 +7,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmagic.errors import ImageError
-from tests.prompt.interpolated import BLUE, RED, blue, png, red, run, text_of
+from tests.prompt.interpolated import BLUE, RED, blue, red, run, text_of
+from tests.prompt.pixels import encoded
 
 
 def test_images_come_in_their_place(folder):
     array = np.asarray(BLUE)
     parts, warnings = run("{i} and {a}, {p}{d['k']}.", folder, i=RED, a=array,
-                          p=folder / "a.png", d={"k": png(BLUE)})  # fmt: skip
+                          p=folder / "a.png", d={"k": encoded(BLUE)})  # fmt: skip
     assert parts == [red, " and ", blue, ", ", red, blue, "."]
     assert warnings == ()
     assert run("{p}", folder, p=type(folder)("a.png"))[0] == [red]
