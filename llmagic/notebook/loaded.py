@@ -129,7 +129,8 @@ class Loaded:
         store, budget = self._settings.store or False, self._settings.store_budget
         model = _file(files.model)
         projector = None if files.projector is None else _file(files.projector)
-        wanted = (model, projector, loading, store, budget)
+        adapters = tuple(_file(Path(path)) for path, _ in loading.lora)
+        wanted = (model, projector, adapters, loading, store, budget)
         if self.session is not None and self._loaded == wanted:
             return self.session  # "Run All" loads it again: nothing kept for it may get lost
         from llmagic.session import Session  # loads llama.cpp

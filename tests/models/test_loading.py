@@ -202,6 +202,29 @@ def test_names_and_options_in_a_kernel(kernel: Kernel, toy_named: Named, tmp_pat
     assert kernel.run("%%llm --max-tokens 4\nHello?").error is None
 
 
+def test_a_replaced_adapter_is_loaded_anew(
+    kernel: Kernel, toy_named: Named, tmp_path: Path
+) -> None:
+    adapter = tmp_path / "lora.gguf"
+    load = f"%llm load {toy_named('llama').model} --lora {adapter}"
+    lora(adapter)
+    kernel.run(load)
+    first = kernel.run("%%llm --max-tokens 4 --temperature 0\nHello?", "c1")
+    session = kernel.value(f"id({SESSION})")
+    kernel.run(load)
+    assert session == kernel.value(f"id({SESSION})")
+    # As a training writes it again: as large, under the same name.
+    size = adapter.stat().st_size
+    lora(adapter, scale=2.0)
+    assert adapter.stat().st_size == size
+    fingerprint = kernel.value(f"{SESSION}.engine.fingerprint")
+    kernel.run(load)
+    assert fingerprint != kernel.value(f"{SESSION}.engine.fingerprint")
+    again = kernel.run("%%llm --max-tokens 4 --temperature 0\nHello?", "c1")
+    assert again.usage["evaluated"]["tokens"] == first.usage["evaluated"]["tokens"]
+    assert again.usage["restored"]["tokens"] == 0
+
+
 def test_what_cannot_be_loaded_leaves_the_model(kernel: Kernel, toy_named: Named) -> None:
     toy = toy_named("llama")
     kernel.load(toy.model)
