@@ -31,7 +31,7 @@ help:
 	@echo "make test-slow   the longer campaigns, too"
 	@echo "make labextension  build the JupyterLab extension (npm comes with the .venv)"
 	@echo "make wheel       build the wheel into dist/"
-	@echo "make demo-model  train the demo model from nothing (2 cores, 3 GB, about 3.5 hours; resumes)"
+	@echo "make demo-model  train the demo model from nothing (2 cores, 3 GB, about 2.5 hours; resumes)"
 	@echo "make clean       remove .venv, dist/ and the built extension (the compiled llama-cpp-python is kept)"
 
 setup: $(READY)

@@ -6,7 +6,6 @@ its dialogues by length, so that little of a batch is padding.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,14 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from llmagic.demo.picture import Scene
-from training.dialogues import dialogue
-from training.dialogues.scenes import CELL
-from training.drill import DRILLS
-from training.pictures import Pictures, grouped
+from training.dialogues import DRILLS, USUAL, talked
+from training.pictures import Pictures, grouped, made_ahead
 from training.plan import Round
+from training.preprocess import CELL
 from training.tokenizer import Tokenizer, Tokens
 
 POOL = 256
@@ -98,16 +96,13 @@ class Example:
 
 def example(rng: np.random.Generator, tokenizer: Tokenizer, part: Round, simple: bool) -> Example:
     """A random dialogue that is not too long; a simple one is about two pictures at most."""
+    names, shares = list(part.drills), np.cumsum([*part.drills.values()])
     while True:
-        which = (rng.random() >= np.cumsum(part.drills)).sum() if part.drills else 0
-        drills = which < len(part.drills)
-        made = DRILLS[which](rng) if drills else dialogue(rng, held_out=part.held_out)
+        which = int((rng.random() >= shares).sum())
+        drill = DRILLS[names[which]] if which < len(names) else USUAL
+        made = talked(rng, drill, part.looks, held_out=part.held_out)
         if simple and len(made.scenes) > 2:
             continue
-        if part.plots:
-            made.plot(part.plots, random.Random(int(rng.integers(2**62))))
-        if part.ratios:
-            made.reshape(part.ratios, part.plots, random.Random(int(rng.integers(2**62))))
         tokens = tokenizer.tokens(made)
         if len(tokens.ids) <= LENGTHS[-1]:
             return Example(tokens, list(made.tasks), list(made.scenes))
@@ -180,5 +175,4 @@ class Pools(Dataset[list[Batch]]):
     def from_pool(self, first: int) -> Iterator[tuple[int, list[Batch]]]:
         """Numbers and batches of the pools from `first` on, made by another process."""
         order = range(first, 1_000_000)
-        loader = DataLoader(self, batch_size=None, sampler=order, num_workers=1, prefetch_factor=8)
-        yield from zip(order, loader, strict=False)
+        yield from zip(order, made_ahead(self, order, 8), strict=False)

@@ -16,44 +16,39 @@ from typing import Any
 
 import numpy as np
 
-from training.dialogues import Dialogue, dialogue
-from training.drill import free, late, sizes
+from training.dialogues import DRILLS, USUAL, Dialogue, Looks, talked
 
-SEED = 20261123
+SEED = 20261127
 """Training counts its seeds up from small numbers (`training.data`)."""
 
-TURNS = 2400
-
-SIZES = 300
-"""Turns of dialogues about sizes after them, which are seldom asked for in the others."""
-
-LATE = 300
-"""Turns after those, of what only later rounds of the training ask."""
-
-FREE = 400
-"""And at the end about shapes that stand anywhere, on canvases of any ratio, in other words."""
+SORTS = {"usual": 2200, "where": 300, "compare": 200, "size": 300, "look": 300}
+"""Turns at least, of usual dialogues and of what those seldom ask."""
 
 
 def write(path: Path) -> int:
-    """Write the dialogues, and return how many turns they have."""
+    """Write the dialogues, and return how many turns they have.
+
+    In a third of them shapes stand anywhere.
+    """
     rng = np.random.default_rng([SEED, 0])
     records: list[dict[str, Any]] = []
-    turns = 0
-    end = 0
-    for make, more in ((dialogue, TURNS), (sizes, SIZES), (late, LATE), (free, FREE)):
-        end += more
-        while turns < end:
-            made = make(rng, held_out=True, draw=False)
-            records.append(record(made, free=make is free))
-            turns += len(made.tasks)
+    turns = end = 0.0
+    for free in (False, True):
+        for name, wanted in SORTS.items():
+            end += wanted / 3 if free else wanted * 2 / 3
+            while turns < end:
+                drill, looks = DRILLS.get(name, USUAL), Looks(free=float(free))
+                made = talked(rng, drill, looks, held_out=True, draw=False)
+                records.append({**record(made), "free": True} if free else record(made))
+                turns += len(made.tasks)
     text = json.dumps(records, separators=(",", ":"))
     # Without the time in its header the file is the same each time.
     path.write_bytes(gzip.compress(text.encode(), mtime=0))
-    return turns
+    return int(turns)
 
 
-def record(dialogue: Dialogue, *, free: bool) -> dict[str, Any]:
-    """A dialogue as JSON: a picture is its number in `scenes`; `free` says where shapes stand."""
+def record(dialogue: Dialogue) -> dict[str, Any]:
+    """A dialogue as JSON: a picture is its number in `scenes`."""
     n = 0
     messages = []
     for message in dialogue.messages:
@@ -63,8 +58,7 @@ def record(dialogue: Dialogue, *, free: bool) -> dict[str, Any]:
             n += not isinstance(part, str)
         messages.append([message.role, parts])
     scenes = [asdict(scene) for scene in dialogue.scenes]
-    whole = {"messages": messages, "tasks": dialogue.tasks, "scenes": scenes}
-    return {**whole, "free": True} if free else whole
+    return {"messages": messages, "tasks": dialogue.tasks, "scenes": scenes}
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +16,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from llmagic.demo.picture import Scene
-from llmagic.demo.plot import plotted
-from training.dialogues.scenes import CELL, kinds, pixels, random_scene
+from training.dialogues.looks import Looks, drawn, random_scene
+from training.dialogues.scenes import kinds
+from training.preprocess import CELL
 
 
 @dataclass
@@ -76,26 +79,39 @@ def _group(scenes: list[Scene], arrays: list[npt.NDArray[np.uint8]], places: lis
 
 
 class Scenes(Dataset[list[Pictures]]):
-    """Batches of random pictures, some as plots; a batch's number says which."""
+    """Batches of random pictures; a batch's number says which."""
 
-    def __init__(self, name: str, size: int, plots: float = 0.0) -> None:
+    def __init__(self, name: str, size: int, looks: Looks) -> None:
         self.name = name
         self.size = size
-        self.plots = plots
+        self.looks = looks
 
     def __getitem__(self, index: int) -> list[Pictures]:
         """The pictures of a batch, grouped by size."""
         rng = random.Random(f"{self.name} pictures {index}")
-        scenes = [random_scene(rng)[0] for _ in range(self.size)]
-        arrays = [pixels(scene, rng) for scene in scenes]
-        for at in range(self.size if self.plots else 0):
-            if rng.random() < self.plots:
-                scenes[at], image = plotted(scenes[at], rng)
-                arrays[at] = np.asarray(image)
-        return grouped(scenes, arrays)
+        made = [drawn(random_scene(rng, self.looks), rng, self.looks) for _ in range(self.size)]
+        return grouped([scene for scene, _ in made], [array for _, array in made])
 
     def batches(self, stop: int) -> Iterator[list[Pictures]]:
         """So many batches, made by another process."""
-        yield from DataLoader(
-            self, batch_size=None, sampler=range(stop), num_workers=1, prefetch_factor=16
-        )
+        yield from made_ahead(self, range(stop), 16)
+
+
+def made_ahead(dataset: Dataset[Any], order: Iterable[int], ahead: int) -> DataLoader[Any]:
+    """Items of a dataset, made by another process, so many ahead.
+
+    That process has what time is left: on two cores a step waits for the slower of its threads.
+    """
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=order,
+        num_workers=1,
+        prefetch_factor=ahead,
+        worker_init_fn=_yield,
+    )
+
+
+def _yield(_: int) -> None:
+    if hasattr(os, "nice"):
+        os.nice(10)

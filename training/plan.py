@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from training.dialogues import Looks
+
+LOOKS = Looks(free=0.35, ratios=0.35, plots=0.18)
+"""Of all pictures of the training."""
 
 
 @dataclass(frozen=True)
@@ -21,19 +26,13 @@ class Round:
         Whether every answer counts the same, however long it is; otherwise every token does.
     simple : int
         So many pools at the beginning have dialogues of at most two pictures.
-    drills : tuple of float
-        Fractions of dialogues that are all questions of one sort: about one or two pictures, about
-        several, about what was told, about places, counts and comparisons,
-        sizes, comparisons alone, what two pictures both have, numbers, what is only asked in the
-        later rounds, what stands beside what above all, and about shapes anywhere, in other words
-        (`training.drill.DRILLS`).
-    plots : float
-        Fraction of the pictures that stand inside the axes of a plot.
-    ratios : float
-        Fraction of the pictures, plots too, that are of other sizes and ratios, as llama.cpp
-        resizes them.
-    whole : float
-        Weight of the loss on what a picture has in all (`training.probes`).
+    drills : dict of str to float
+        Fractions of dialogues that are all questions of one sort (`training.dialogues.DRILLS`).
+    looks : Looks
+        Of the pictures.
+    whole, spots : float
+        Weights of the losses on what a picture has in all, and on where each shape stands and how
+        large it is (`training.probes`).
     held_out : bool
         Whether names and words are ones that training never tells; for checks.
     """
@@ -46,10 +45,10 @@ class Round:
     vision: tuple[float, float] = (0.0, 1.0)
     alike: bool = True
     simple: int = 0
-    drills: tuple[float, ...] = ()
-    plots: float = 0.12
-    ratios: float = 0.0
+    drills: dict[str, float] = field(default_factory=dict)
+    looks: Looks = LOOKS
     whole: float = 0.0
+    spots: float = 0.0
     held_out: bool = False
 
     def rate(self, step: int) -> float:
@@ -94,117 +93,53 @@ class Plan:
         Round(900, warm_up=100, vision=(0.4, 1.0), alike=False, simple=20),
         # What takes long to learn has short answers, which are drowned by the long ones, and is
         # asked too seldom.
-        Round(700, peak=0.8, drills=(0.5, 0.05, 0.1, 0.1)),
-        # To look back, and to say letter by letter what was told.
-        Round(700, peak=0.8, vision=(0.0, 0.7), drills=(0.12, 0.4, 0.15, 0.08, 0.0, 0.06)),
-        # By now it sees. Where things stand, then three or four pictures compared.
-        Round(800, peak=0.7, vision=(0.0, 0.0), drills=(0.05, 0.3, 0.08, 0.22, 0.08, 0.1)),
-        Round(500, peak=0.7, vision=(0.0, 0.0), drills=(0.05, 0.15, 0.07, 0.12, 0.3, 0.1)),
-        Round(
-            500,
-            peak=0.7,
-            flat=0.0,
-            end=0.6875,
-            vision=(0.0, 0.0),
-            drills=(0.04, 0.12, 0.07, 0.1, 0.34, 0.1),
-        ),
-        # What is left are comparisons and sizes.
-        Round(600, peak=0.5, vision=(0.0, 0.0), drills=(0.03, 0.06, 0.05, 0.08, 0.12, 0.18, 0.38)),
-        Round(
-            1800,
-            peak=0.5,
-            flat=0.3,
-            vision=(0.0, 0.0),
-            drills=(0.02, 0.05, 0.05, 0.08, 0.1, 0.22, 0.12, 0.22),
-            whole=0.2,
-        ),
-        # Counting is a little worse for it.
         Round(
             600,
-            peak=0.25,
-            warm_up=20,
-            flat=0.0,
-            vision=(0.0, 0.0),
-            drills=(0.02, 0.05, 0.05, 0.1, 0.08, 0.12, 0.06, 0.1, 0.25),
-            whole=0.2,
+            peak=0.8,
+            drills={"look": 0.5, "facts": 0.1, "which": 0.05, "where": 0.1},
+            whole=0.1,
         ),
-        # And what was told for that: at the end a little of everything.
-        Round(
-            500,
-            peak=0.25,
-            warm_up=20,
-            flat=0.0,
-            vision=(0.0, 0.0),
-            drills=(0.02, 0.05, 0.15, 0.12, 0.08, 0.08, 0.05, 0.08, 0.15),
-            whole=0.2,
-        ),
-        # Pictures of any ratio, which the vision tower has to learn, too; and what was never asked.
-        Round(
-            700,
-            peak=0.6,
-            warm_up=40,
-            flat=0.5,
-            end=0.5,
-            drills=(0.03, 0.06, 0.06, 0.08, 0.06, 0.08, 0.05, 0.06, 0.08, 0.25),
-            plots=0.15,
-            ratios=0.5,
-            whole=0.2,
-        ),
-        Round(
-            700,
-            peak=0.3,
-            flat=0.0,
-            vision=(0.0, 0.6),
-            drills=(0.02, 0.05, 0.08, 0.08, 0.08, 0.07, 0.07, 0.08, 0.1, 0.17),
-            plots=0.15,
-            ratios=0.4,
-            whole=0.2,
-        ),
-        # What stands beside what is asked too seldom for that.
-        Round(
-            500,
-            peak=0.5,
-            warm_up=20,
-            flat=0.3,
-            vision=(0.0, 0.5),
-            drills=(0.02, 0.04, 0.08, 0.08, 0.05, 0.06, 0.06, 0.06, 0.08, 0.1, 0.25),
-            plots=0.2,
-            ratios=0.5,
-            whole=0.2,
-        ),
-        # At the end a little of everything again, and slowly; of counting more than that.
-        Round(
-            400,
-            peak=0.4,
-            warm_up=20,
-            flat=0.0,
-            drills=(0.02, 0.03, 0.08, 0.06, 0.04, 0.05, 0.04, 0.05, 0.2, 0.08, 0.13),
-            plots=0.2,
-            ratios=0.5,
-            whole=0.2,
-        ),
-        # Shapes anywhere and of any size, and other words.
-        Round(
-            1000,
-            peak=0.6,
-            warm_up=40,
-            flat=0.6,
-            end=0.5,
-            drills=(0.02, 0.03, 0.05, 0.04, 0.03, 0.04, 0.03, 0.04, 0.06, 0.04, 0.05, 0.4),
-            plots=0.2,
-            ratios=0.4,
-            whole=0.2,
-        ),
+        # To look back, and to say letter by letter what was told.
         Round(
             800,
-            peak=0.3,
-            flat=0.0,
-            drills=(0.02, 0.03, 0.06, 0.05, 0.04, 0.05, 0.04, 0.05, 0.1, 0.06, 0.08, 0.25),
-            plots=0.2,
-            ratios=0.4,
+            peak=0.8,
+            drills={"which": 0.4, "facts": 0.15, "look": 0.1, "where": 0.1, "compare": 0.05},
             whole=0.2,
         ),
-    )
+        # Where things stand, and three or four pictures compared.
+        Round(
+            1700,
+            peak=0.7,
+            drills={
+                "compare": 0.26, "where": 0.18, "size": 0.1, "which": 0.12, "facts": 0.1,
+                "look": 0.04,
+            },
+            whole=0.2,
+        ),
+        # A long way down, with a little of everything.
+        Round(
+            3100,
+            peak=0.7,
+            flat=0.3,
+            vision=(0.0, 0.6),
+            drills={
+                "compare": 0.24, "where": 0.26, "size": 0.14, "which": 0.04, "facts": 0.08,
+                "look": 0.04,
+            },
+            whole=0.2,
+            spots=0.1,
+        ),
+        # "Is X bigger than Y?" comes last, a while after "Which is bigger, X or Y?".
+        Round(
+            700,
+            peak=0.4,
+            flat=0.0,
+            vision=(0.0, 0.0),
+            drills={"size": 0.4, "where": 0.1, "compare": 0.1, "facts": 0.08, "look": 0.04},
+            whole=0.2,
+            spots=0.1,
+        ),
+    )  # fmt: skip
     tokens: int = 4096
     muon: float = 0.02
     adam: float = 3e-3

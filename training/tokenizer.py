@@ -18,7 +18,8 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from llmagic.demo.picture import COLOURS, SHAPES
-from training.dialogues import CELL, NUMBERS, Dialogue, dialogue
+from training.dialogues import NUMBERS, Dialogue, talked
+from training.preprocess import CELL
 
 SIZE = 1024
 CONTROL = (
@@ -174,7 +175,7 @@ def _corpus(n: int, seed: int) -> Iterable[str]:
                 yield form
     rng = np.random.default_rng(seed)
     for _ in range(n):
-        for message in dialogue(rng, draw=False).messages:
+        for message in talked(rng, draw=False).messages:
             yield from (part for part in message.parts if isinstance(part, str))
 
 

@@ -85,7 +85,7 @@ class Trainer:
             with torch.no_grad():
                 seen = [embed(self.model.vision, group.pixels) for group in groups]
                 states = self._states(batch, torch.cat(seen))
-            probes = sum(self.probes(states, batch.ids == self.image, _kinds(batch)))
+            probes = sum(self._probed(batch, states))
             eyes = sum(self.eyes(*each)[0] for each in zip(seen, groups, strict=True))
             loss = probes + eyes / len(groups)
             heads.zero_grad()
@@ -169,8 +169,8 @@ class Trainer:
             1 / owner[said].bincount()[owner[said]] if part.alike else torch.ones_like(each[said])
         )
         answers = (each[said] * weights).sum() / weights.sum()
-        number, *whole = self.probes(states, batch.ids == self.image, _kinds(batch))
-        probes = plan.number * number + part.whole * sum(whole)
+        number, *whole, spots = self._probed(batch, states)
+        probes = plan.number * number + part.whole * sum(whole) + part.spots * spots
         loss = answers + plan.other_text * each[~said].mean() + probes
         if sees:
             loss = loss + plan.auxiliary * auxiliary
@@ -196,6 +196,15 @@ class Trainer:
         places = [group.places for group in batch.pictures]
         where = torch.cat(places) if places else batch.ids.new_zeros(0)
         return self.model.text(self.model.embed(batch.ids, seen, where), batch.positions)
+
+    def _probed(self, batch: Batch, states: list[Tensor]) -> tuple[Tensor, ...]:
+        kinds = torch.full_like(batch.ids, -1)
+        measures = states[0].new_zeros(*kinds.shape, 5)
+        for group in batch.pictures:
+            kinds.view(-1)[group.places] = group.kinds
+            measures.view(-1, 5)[group.places] = group.measures
+        losses: tuple[Tensor, ...] = self.probes(states, batch.ids == self.image, kinds, measures)
+        return losses
 
     @torch.no_grad()
     def check(self, batches: list[Batch]) -> dict[str, Any]:
@@ -284,14 +293,6 @@ def train(
         trainer.look()
     trainer.talk(tokenizer)
     return trainer.model
-
-
-def _kinds(batch: Batch) -> Tensor:
-    """Colour and shape at each token of a batch, -1 for none: (dialogues, tokens) int64."""
-    kinds = torch.full_like(batch.ids, -1)
-    for group in batch.pictures:
-        kinds.view(-1)[group.places] = group.kinds
-    return kinds
 
 
 def _save(file: Path, state: dict[str, Any]) -> None:

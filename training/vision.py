@@ -70,7 +70,7 @@ def look(
     """
     optimiser = Optimiser((vision, eyes), plan.muon, plan.adam)
     began, counts = time.monotonic(), torch.zeros(2)
-    scenes = Scenes("train", plan.pictures, plan.look.plots)
+    scenes = Scenes("train", plan.pictures, plan.look.looks)
     for step, groups in enumerate(scenes.batches(plan.look.steps)):
         total = torch.zeros((), device=device)
         for group in groups:

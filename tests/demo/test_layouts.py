@@ -10,10 +10,11 @@ import pytest
 
 from llmagic.demo.picture import COLOURS, SHAPES, Object
 from training.dialogues.layouts import LEAST, anywhere, reading_order
-from training.dialogues.scenes import CELL, TOKENS, kinds, random_kinds
+from training.dialogues.looks import Looks
+from training.dialogues.scenes import TOKENS, kinds, random_kinds
 from training.dialogues.talk import Talk
 from training.dialogues.where import beside, place
-from training.preprocess import framed
+from training.preprocess import CELL, framed
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,9 @@ from training.preprocess import framed
         ([(0.9, 0.3), (0.1, 0.3), (0.4, 0.35), (0.7, 0.4)], [1, 2, 3, 0]),
         ([(0.5, 0.9), (0.2, 0.1), (0.8, 0.1)], [1, 2, 0]),
         ([(0.1, 0.9), (0.5, 0.5), (0.9, 0.1)], [2, 1, 0]),
-        # Two rows or three?
+        # From the left, or from the top? A row? Two rows or three?
+        ([(0.2, 0.8), (0.8, 0.28)], []),
+        ([(0.1, 0.5), (0.9, 0.15), (0.5, 0.5)], []),
         ([(0.1, 0.1), (0.9, 0.6), (0.5, 0.45)], []),
         ([(0.2, 0.2), (0.6, 0.35), (0.5, 0.8), (0.9, 0.9)], []),
     ],
@@ -91,7 +94,7 @@ def stands(one: Object, at: str, size: tuple[int, int]) -> bool:
 def test_what_is_said_of_places_is_so(free: float) -> None:
     forms: dict[str, int] = {}
     for seed in range(1500):
-        talk = Talk(random.Random(seed), held_out=False, draw=False, free=free)
+        talk = Talk(random.Random(seed), held_out=False, draw=False, looks=Looks(free=free))
         if not (beside if seed % 2 else place)(talk, shows=True):
             continue
         question = str(next(p for p in talk.dialogue.messages[0].parts if isinstance(p, str)))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from llmagic.demo.picture import Object, Scene, reshaped
-from training.dialogues.scenes import CELL, TOKENS, kinds
-from training.preprocess import framed, prepared
+from training.dialogues.scenes import TOKENS, kinds
+from training.preprocess import CELL, framed, prepared
 
 
 @pytest.mark.parametrize(

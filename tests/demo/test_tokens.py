@@ -15,7 +15,7 @@ from llmagic.prompt.template import ChatTemplate
 from llmagic.prompt.tokens import sequence
 from llmagic.sequence import Media, Text
 from llmagic.session import Session
-from training.dialogues import Dialogue, dialogue
+from training.dialogues import DRILLS, USUAL, Dialogue, Looks, talked
 from training.tokenizer import Tokenizer
 
 
@@ -52,7 +52,9 @@ def in_a_session(session: Session, dialogue: Dialogue, tokenizer: Tokenizer) -> 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_a_dialogue_is_the_same_tokens(demo: Session, tokenizer: Tokenizer, seed: int) -> None:
-    made = dialogue(np.random.default_rng([7, seed]), held_out=bool(seed % 2))
+    drill = [USUAL, *DRILLS.values()][seed % 7]
+    looks = Looks(free=0.4, ratios=0.4, plots=0.3)
+    made = talked(np.random.default_rng([7, seed]), drill, looks, held_out=bool(seed % 2))
     assert in_a_session(demo, made, tokenizer) == tokenizer.tokens(made).ids
 
 

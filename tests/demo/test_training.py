@@ -14,10 +14,11 @@ pytest.importorskip("tokenizers", reason="the training extra is not installed")
 from llmagic.demo.picture import COLOURS, SHAPES  # noqa: E402
 from training import data  # noqa: E402
 from training.__main__ import ABOUT, main  # noqa: E402
+from training.dialogues import DRILLS, Looks  # noqa: E402
 from training.export import export  # noqa: E402
 from training.net import CHUNK, Model, Shape, delta_rule  # noqa: E402
 from training.plan import Plan, Round  # noqa: E402
-from training.probes import MOST, Probes  # noqa: E402
+from training.probes import MOST, SIZES, SPOTS, Probes  # noqa: E402
 from training.start import load  # noqa: E402
 from training.tokenizer import Tokenizer  # noqa: E402
 from training.train import HEADS, Trainer  # noqa: E402
@@ -26,8 +27,9 @@ from training.train import HEADS, Trainer  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 SHAPE = Shape(width=64, layers="da", ffn=64, vision_width=64, vision_ffn=64, vision_layers=1)
+LOOKS = Looks(free=0.5, ratios=0.5, plots=0.5)
 PLAN = Plan(
-    look=Round(2, plots=0.5),
+    look=Round(2, looks=LOOKS),
     pictures=8,
     talk=(
         Round(4, vision=(0.3, 1.0), alike=False),
@@ -35,10 +37,10 @@ PLAN = Plan(
             2,
             peak=0.5,
             flat=0.0,
-            drills=(0.0,) * 4 + (0.3, 0.2, 0.1, 0.1, 0.1, 0.2),
-            plots=0.5,
-            ratios=0.5,
+            drills=dict.fromkeys(DRILLS, 0.15),
+            looks=LOOKS,
             whole=0.2,
+            spots=0.1,
         ),
     ),
     tokens=1024,
@@ -64,7 +66,7 @@ def test_the_delta_rule_in_chunks_is_the_one_token_by_token(tokens: int) -> None
     torch.testing.assert_close(found, torch.stack(wanted, 2), atol=1e-5, rtol=1e-4)
 
 
-def test_probes_read_a_pictures_number_and_at_its_end_what_it_has() -> None:
+def test_probes_read_a_pictures_number_what_it_has_and_where() -> None:
     shape = Shape(width=96, layers="dada")
     probes = Probes(shape)
     pictures = torch.tensor([[0, 1, 1, 0, 1, 0], [1, 0, 0, 0, 0, 0], [0] * 6, [0, 1, 1, 0, 1, 1]])
@@ -78,13 +80,29 @@ def test_probes_read_a_pictures_number_and_at_its_end_what_it_has() -> None:
     count = torch.tensor([[9, 9, 2, 9, 0, 9], [1, 9, 9, 9, 9, 9], [9] * 6, [9, 9, 1, 9, 9, 1]])
     is_blue = torch.tensor([[0, 0, 1, 0, 0, 0], [0] * 6, [0] * 6, [0, 0, 0, 0, 0, 1]])
     has_star = torch.tensor([[0, 0, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0], [0] * 6, [0, 0, 1, 0, 0, 1]])
+    # Where and how large the five shapes are, as the dialogues go; other tokens have no place.
+    measures = torch.full((4, 6, 5), 9.0)
+    across, down, sizes = (0, 3, 8, 4, 2), (8, 0, 5, 4, 1), (0, 4, 11, 8, 6)
+    there = kinds >= 0
+    steps = [(10 / 32) * 16 ** ((size + 0.5) / SIZES) - 1 for size in sizes]
+    measures[there] = torch.tensor([
+        (0, 0, step, (x + 0.5) / SPOTS * 2 - 1, (y + 0.5) / SPOTS * 2 - 1)
+        for step, x, y in zip(steps, across, down, strict=True)
+    ])  # fmt: skip
     # States that say all of it, and probes that read them.
     one_hot = torch.nn.functional.one_hot
     states = one_hot(number, shape.width).float() + one_hot(count + 20, shape.width)
     states[..., 40] += is_blue
     states[..., 41] += has_star
     states[..., 42] = 1
+    for n, at in enumerate(there.nonzero().tolist()):
+        for first, number_at in ((45, across[n]), (60, down[n]), (75, sizes[n])):
+            states[(*at, first + number_at)] = 1
     with torch.no_grad():
+        probes.spot.bias.zero_()
+        probes.spot.weight.zero_()
+        for row, first, wide in ((0, 45, SPOTS), (SPOTS, 60, SPOTS), (2 * SPOTS, 75, SIZES)):
+            probes.spot.weight[row : row + wide, first : first + wide] = 20 * torch.eye(wide)
         for probe, at in ((probes.number, 0), (probes.count, 20)):
             probe.bias.zero_()
             probe.weight.copy_(20 * torch.eye(MOST, shape.width).roll(at, dims=-1))
@@ -96,11 +114,11 @@ def test_probes_read_a_pictures_number_and_at_its_end_what_it_has() -> None:
         probes.has.weight[COLOURS.index("red"), 41] = 30
         probes.has.weight[COLOURS.index("red"), 40] = -30
     empty = torch.zeros_like(states)
-    right = torch.stack(probes([empty, states, empty], pictures == 1, kinds))
-    wrong = torch.stack(probes([states, states.roll(1, dims=-1)], pictures == 1, kinds))
+    right = torch.stack(probes([empty, states, empty], pictures == 1, kinds, measures))
+    wrong = torch.stack(probes([states, states.roll(1, dims=-1)], pictures == 1, kinds, measures))
     assert (right < 1e-2).all()
     assert (wrong > 5).all()
-    assert not torch.stack(probes([states, states], pictures == 2, kinds)).any()
+    assert not torch.stack(probes([states, states], pictures == 2, kinds, measures)).any()
 
 
 @pytest.fixture(autouse=True)

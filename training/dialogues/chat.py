@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from training.dialogues.talk import SELF, UNKNOWN, Talk
-from training.dialogues.words import NAMES
+from training.dialogues.words import NAMES, long_value
 
 
 @dataclass(frozen=True)
@@ -101,24 +101,51 @@ TOPICS: dict[str, Topic] = {
         ("How old am I?", "What is my age?", "Do you know how old I am?"),
         "You are {v} years old.",
     ),
+    "code": Topic(
+        "code",
+        ("My code is {v}.", "The code is {v}.", "Remember the code {v}.", "Note the code {v}."),
+        "Okay, {v}.",
+        ("What is the code?", "What is my code?", "Which code did I tell you?",
+         "Do you remember the code?"),
+        "The code is {v}.",
+    ),
+    "password": Topic(
+        "word",
+        ("My password is {v}.", "The password is {v}.", "Remember the password {v}."),
+        "Okay, {v}.",
+        ("What is the password?", "What is my password?", "Do you remember the password?",
+         "Tell me the password."),
+        "The password is {v}.",
+    ),
+    **{
+        who: Topic(
+            "name",
+            (f"My {who} is called {{v}}.", f"My {who}'s name is {{v}}.",
+             f"The name of my {who} is {{v}}.", f"I have a {who} called {{v}}."),
+            "Okay, {v}.",
+            (f"What is my {who} called?", f"What is the name of my {who}?",
+             f"What is my {who}'s name?", f"Do you know my {who}'s name?"),
+            f"Your {who} is called {{v}}.",
+        )
+        for who in ("sister", "brother", "friend", "son", "daughter", "teacher")
+    },
 }  # fmt: skip
-_WEIGHTS = {"name": 2.0, "word": 2.0, "number": 2.0}
+_WEIGHTS = {"name": 3.0, "word": 3.0, "number": 3.0}
+_LONG = ("name", "word", "number", "city", "food")
 
 
 def tell_fact(talk: Talk) -> bool:
-    """Tell something; the answer repeats it."""
+    """Tell something, now and then something long; the answer repeats it."""
     rng = talk.rng
     name = rng.choices(list(TOPICS), [_WEIGHTS.get(name, 1.0) for name in TOPICS])[0]
     if name in talk.facts:
         return False
-    tell(talk, name, TOPICS[name], talk.value(TOPICS[name].kind))
-    return True
-
-
-def tell(talk: Talk, name: str, topic: Topic, value: str) -> None:
-    """Tell this about a topic; the answer repeats it."""
+    topic = TOPICS[name]
+    long = topic.kind == "code" or (topic.kind in _LONG and rng.random() < 0.2)
+    value = long_value(rng, topic.kind, talk.held_out) if long else talk.value(topic.kind)
     talk.facts[name] = value
-    talk.say("tell", talk.rng.choice(topic.tell), topic.ack.format(v=value), v=value)
+    talk.say("tell", rng.choice(topic.tell), topic.ack.format(v=value), v=value)
+    return True
 
 
 def ask_fact(talk: Talk) -> bool:
@@ -129,18 +156,14 @@ def ask_fact(talk: Talk) -> bool:
         return tell_fact(talk)
     if told and rng.random() < 0.62:
         name = rng.choice(told)
-        recall_fact(talk, name, TOPICS[name])
+        topic = TOPICS[name]
+        talk.say("told", rng.choice(topic.ask), topic.answer.format(v=talk.facts[name]))
         return True
-    name = rng.choice([name for name in TOPICS if name not in talk.facts] or [""])
-    if not name:
+    untold = [name for name in TOPICS if name not in talk.facts]
+    if not untold:
         return False
-    talk.say("unknown", rng.choice(TOPICS[name].ask), UNKNOWN)
+    talk.say("unknown", rng.choice(TOPICS[rng.choice(untold)].ask), UNKNOWN)
     return True
-
-
-def recall_fact(talk: Talk, name: str, topic: Topic) -> None:
-    """Ask for what was told about a topic."""
-    talk.say("told", talk.rng.choice(topic.ask), topic.answer.format(v=talk.facts[name]))
 
 
 _CHAT: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -211,12 +234,28 @@ _PLAIN = (
 )  # fmt: skip
 
 
+_BOTH: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("a pirate", "an old pirate"), "Arr! "),
+    (("a butler", "a very polite butler", "a formal assistant"), "Certainly. "),
+    (("a cheerful assistant", "a very happy assistant"), "Yay! "),
+)
+_NAMING_BOTH = (
+    "You are {v}, {who}.", "You are {who} called {v}.", "Your name is {v} and you are {who}.",
+    "You are {who}. Your name is {v}.", "You are {who} named {v}.",
+)  # fmt: skip
+
+
 def begin(talk: Talk) -> None:
     """Some dialogues have a system prompt; some of those set the model's name or tone."""
     rng = talk.rng
     if rng.random() > 0.35:
         return
     texts: list[str] = []
+    if rng.random() < 0.2:
+        who, talk.tone = rng.choice(_BOTH)
+        talk.name = talk.value("name")
+        talk.system(rng.choice(_NAMING_BOTH).format(v=talk.name, who=rng.choice(who)))
+        return
     if rng.random() < 0.25:
         texts.append(rng.choice(_PLAIN))
     if rng.random() < 0.55:

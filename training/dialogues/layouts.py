@@ -76,12 +76,16 @@ def reading_order(points: Sequence[Point]) -> list[int]:
     """
     xs, ys = [x for x, _ in points], [y for _, y in points]
     across, down = max(xs) - min(xs), max(ys) - min(ys)
-    flat = {1: 1.0, 2: 0.75, 3: 0.4}.get(len(points), 0.3)
+    n = len(points)
+    flat = {1: 1.0, 2: 0.75, 3: 0.4}.get(n, 0.3)
     for values, long, short in ((xs, across, down), (ys, down, across)):
-        order = sorted(range(len(points)), key=values.__getitem__)
+        order = sorted(range(n), key=values.__getitem__)
         gaps = [values[j] - values[i] for i, j in pairwise(order)]
         if short <= flat * long and all(gap >= 0.15 * long for gap in gaps):
             return order
+    # Neither a row nor several.
+    if down < 1.3 * flat * across:
+        return []
     rows: list[list[int]] = []
     for i in sorted(range(len(points)), key=ys.__getitem__):
         if not rows or ys[i] - ys[rows[-1][-1]] > 0.2 * down:

@@ -15,9 +15,6 @@ from llmagic.demo.picture import BACKGROUNDS, COLOURS, SHAPES, Scene, arrange
 Kind = tuple[str, str]
 """A colour and a shape."""
 
-CELL = 32
-"""Pixels of a picture that become one token, each way."""
-
 SIZES = ((96, 96),) * 6 + ((128, 96), (96, 128))
 """Sizes llama.cpp encodes: multiples of 32, at most twelve tokens."""
 
@@ -41,31 +38,23 @@ def random_kinds(rng: random.Random, n: int, earlier: Sequence[Kind] = ()) -> li
     return kinds
 
 
-def random_scene(
-    rng: random.Random, kinds: Sequence[Kind] | None = None, sized: float = 0.4
-) -> tuple[Scene, bool]:
-    """A scene with these kinds (one to four if not given), and whether they stand in a column.
-
-    Sizes are told apart in `sized` of the scenes only; elsewhere they are anything between.
-    """
-    if kinds is None:
-        kinds = random_kinds(rng, rng.randint(1, 4))
+def arranged(rng: random.Random, kinds: Sequence[Kind], sized: float = 0.4) -> Scene:
+    """A scene with these kinds in a row, a column or a square, of a size of `SIZES`."""
     column = len(kinds) in (2, 3) and rng.random() < 0.5
     differ = rng.random() < sized
     objects = [(*kind, rng.choice(("small", "big")) if differ else None) for kind in kinds]
-    scene = arrange(
+    return arrange(
         objects,
         rng,
         size=rng.choice(SIZES),
         column=column,
         background=rng.choice(BACKGROUNDS) if rng.random() < 0.5 else BACKGROUNDS[0],
     )
-    return scene, column
 
 
-def pixels(scene: Scene, rng: random.Random | None = None) -> npt.NDArray[np.uint8]:
-    """The scene as pixels; with `rng`, some as if drawn at another size and resized."""
-    if rng is None or rng.random() < 0.75:
+def pixels(scene: Scene, rng: random.Random) -> npt.NDArray[np.uint8]:
+    """The scene as pixels; some as if drawn at another size and resized."""
+    if rng.random() < 0.75:
         return scene.array()
     factor = rng.uniform(1.2, 2.8)
     larger = scaled(scene, factor).image()

@@ -15,12 +15,14 @@ from training.dialogues.talk import (
     NOTHING_YET,
     NUMBERS,
     ORDINALS,
+    Pixels,
     Talk,
     View,
     a,
     listed,
     sentence,
 )
+from training.dialogues.typed import typed
 
 NONE = "None of them."
 
@@ -108,7 +110,7 @@ def compare(talk: Talk) -> bool:
     i, j = rng.sample(range(len(talk.views)), 2)
     one, two = talk.views[i], talk.views[j]
     n = (len(one.objects), len(two.objects))
-    names = {"one": f"picture {NUMBERS[i + 1]}", "two": f"picture {NUMBERS[j + 1]}"}
+    names = _names(talk, i, j)
     form = rng.choice(("more", "more", "same", "both", "both"))
     if form == "more":
         word = rng.choice(("more", "more", "fewer"))
@@ -136,10 +138,25 @@ def compare(talk: Talk) -> bool:
     return _both(talk, one, two, names)
 
 
+def _names(talk: Talk, i: int, j: int) -> dict[str, str]:
+    """Words for two pictures."""
+    way = talk.rng.choices(range(4), (5, 2, 2, 1))[0]
+    one, two = (
+        (
+            f"picture {NUMBERS[n + 1]}",
+            f"picture {n + 1}",
+            f"the {ORDINALS[n + 1]} picture",
+            f"the {ORDINALS[n + 1]}",
+        )[way]
+        for n in (i, j)
+    )
+    return {"one": one, "two": two}
+
+
 def both(talk: Talk) -> bool:
     """Something in both of two pictures."""
     i, j = talk.rng.sample(range(len(talk.views)), 2)
-    names = {"one": f"picture {NUMBERS[i + 1]}", "two": f"picture {NUMBERS[j + 1]}"}
+    names = _names(talk, i, j)
     return _both(talk, talk.views[i], talk.views[j], names)
 
 
@@ -177,4 +194,65 @@ def missing_picture(talk: Talk) -> bool:
     it = rng.choice((f"picture {number[0]}", f"picture {number[1]}", f"the {number[2]} picture"))
     question = rng.choice(("What was in {it}?", "Describe {it}.", "What did {it} show?"))
     talk.say("missing", question, f"There is no picture {number[0]}.", it=it)
+    return True
+
+
+_PAIR = (
+    "", "", "Here are two pictures.", "What do you see?", "What is in these pictures?",
+    "Describe both pictures.", "Describe them.", "Look at these two.", "What do these show?",
+    "Describe these pictures.", "What can you see in these two pictures?", "Two pictures for you.",
+    "What do you see in both?", "What is in them?", "Describe the pictures.",
+)  # fmt: skip
+
+
+def pair(talk: Talk) -> bool:
+    """Two pictures in one turn: what is in them, or which has more shapes."""
+    rng, first = talk.rng, len(talk.views)
+    views = [talk.new_view(), talk.new_view()]
+    counts = [len(view.objects) for view in views]
+    numbers = [NUMBERS[first + 1], NUMBERS[first + 2]]
+    if rng.random() < 0.25 and counts[0] != counts[1]:
+        word = rng.choice(("more", "more", "fewer"))
+        winner = 0 if (counts[0] > counts[1]) == (word == "more") else 1
+        task, answer = "compare", f"Picture {numbers[winner]}."
+        question = rng.choice((
+            "Which has {word} shapes?", "Which picture has {word} shapes?",
+            "Which of the two has {word} shapes?", "Which one has {word} shapes?",
+        ))  # fmt: skip
+        text = typed(rng, question, word=word)
+    else:
+        task, answer = (
+            "describe",
+            " ".join(
+                f"Picture {number}: {listed(view.names)}."
+                for number, view in zip(numbers, views, strict=True)
+            ),
+        )
+        text = typed(rng, rng.choice(_PAIR))
+    one, two = talk.drawn(first), talk.drawn(first + 1)
+    space, between = rng.choice((" ", "\n")), rng.choice(("", " ", "\n", "\n"))
+    parts: list[str | Pixels] = [one, between, two] if between else [one, two]
+    draw = rng.random()
+    if text and draw < 0.6:
+        parts = [text + space, *parts]
+    elif text and draw < 0.9:
+        parts = [*parts, space + text]
+    elif text:
+        parts = [one, space + text + space, two]
+    talk.reply(task, parts, answer)
+    return True
+
+
+def most(talk: Talk) -> bool:
+    """Which of all pictures has the most or the fewest shapes."""
+    rng, counts = talk.rng, [len(view.objects) for view in talk.views]
+    word = rng.choice(("most", "most", "fewest"))
+    best = max(counts) if word == "most" else min(counts)
+    if counts.count(best) > 1:
+        return False
+    question = rng.choice((
+        "Which picture has the {word} shapes?", "Which has the {word} shapes?",
+        "Which one has the {word} shapes?", "In which picture are the {word} shapes?",
+    ))  # fmt: skip
+    talk.say("compare", question, f"Picture {NUMBERS[counts.index(best) + 1]}.", word=word)
     return True

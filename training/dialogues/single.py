@@ -26,9 +26,6 @@ DESCRIBE = (
     "What's in the picture?", "What is on this picture?", "Describe it.",
 )  # fmt: skip
 
-CLEARLY = 1.35
-"""How many times larger one shape is than another to be called the bigger."""
-
 
 def share(talk: Talk) -> bool:
     """A picture, and nothing asked: the answer says its number and what is in it."""
@@ -139,85 +136,6 @@ def count(talk: Talk, *, shows: bool = False) -> bool:
     return True
 
 
-def place_names(view: View) -> list[str]:
-    """Where each shape of a picture stands: "on the left"."""
-    n = len(view.objects)
-    if n == 4:
-        return ["at the top left", "at the top right", "at the bottom left", "at the bottom right"]
-    ends = ("at the top", "at the bottom") if view.column else ("on the left", "on the right")
-    if n == 1:
-        return ["in the middle"]
-    return [ends[0], ends[1]] if n == 2 else [ends[0], "in the middle", ends[1]]
-
-
-def place(talk: Talk, *, shows: bool = False) -> bool:
-    """Where a shape is, or what is at a place."""
-    view, where = where_to_look(talk, shows)
-    i = talk.rng.randrange(len(view.objects))
-    item, at = view.objects[i], place_names(view)[i]
-    if talk.rng.random() < 0.5:
-        question = talk.rng.choice((
-            "Where is the {name}{where}?", "Where do you see the {name}{where}?",
-            "In which place is the {name}{where}?", "Where's the {name}{where}?",
-        ))  # fmt: skip
-        talk.say("place", question, sentence(at), shows=shows, where=where, name=item.name)
-    else:
-        question = talk.rng.choice((
-            "What is {at}{where}?", "Which shape is {at}{where}?", "What do you see {at}{where}?",
-            "What stands {at}{where}?",
-        ))  # fmt: skip
-        talk.say("place", question, sentence(a(item.name)), shows=shows, where=where, at=at)
-    return True
-
-
-def relation(talk: Talk, *, shows: bool = False) -> bool:
-    """Left of, right of, above, below: yes or no, or what is there."""
-    view, where = where_to_look(talk, shows)
-    rng = talk.rng
-    if len(view.objects) not in (2, 3):
-        return instead(talk, shows)
-    i = rng.randrange(len(view.objects) - 1)
-    first, second = view.objects[i], view.objects[i + 1]
-    before, behind = ("above", "below") if view.column else ("left of", "right of")
-    if rng.random() < 0.5:
-        (one, two, word) = rng.choice(((first, second, behind), (second, first, before)))
-        question = rng.choice((
-            "What is {word} the {one}{where}?", "Which shape is {word} the {one}{where}?",
-            "What do you see {word} the {one}{where}?",
-        ))  # fmt: skip
-        answer = sentence(a(two.name))
-        talk.say("place", question, answer, shows=shows, where=where, word=word, one=one.name)
-        return True
-    one, two = (first, second) if rng.random() < 0.5 else (second, first)
-    word = rng.choice((before, behind))
-    yes = (one is first) == (word == before)
-    question = rng.choice((
-        "Is the {one} {word} the {two}{where}?", "Is the {one} {word} the {two}{where}?",
-        "Does the {one} stand {word} the {two}{where}?",
-    ))  # fmt: skip
-    talk.say("place", question, yes_or_no(yes), shows=shows, where=where, word=word,
-             one=one.name, two=two.name)  # fmt: skip
-    return True
-
-
-def size(talk: Talk, *, shows: bool = False) -> bool:
-    """Which of two shapes of clearly different size is the bigger or the smaller."""
-    view, where = where_to_look(talk, shows)
-    pairs = [
-        (one, two) for one in view.objects for two in view.objects if one.size > CLEARLY * two.size
-    ]
-    if not pairs:
-        return instead(talk, shows)
-    big, small = talk.rng.choice(pairs)
-    word, answer = talk.rng.choice((("bigger", big), ("larger", big), ("smaller", small)))
-    one, two = (big, small) if talk.rng.random() < 0.5 else (small, big)
-    question = talk.rng.choice(("Which is {word}{where}, the {one} or the {two}?",
-                                "What is {word}{where}, the {one} or the {two}?"))  # fmt: skip
-    talk.say("size", question, f"The {answer.name}.", shows=shows, where=where, word=word,
-             one=one.name, two=two.name)  # fmt: skip
-    return True
-
-
 def yes_or_no(yes: bool) -> str:
     """The answer to a question whether."""
     return "Yes." if yes else "No."
@@ -269,6 +187,66 @@ def _absent(talk: Talk, view: View) -> Kind:
         kind = rng.choice(near)
         if kind not in has:
             return kind
+
+
+def only(talk: Talk, *, shows: bool = False) -> bool:
+    """About the only shape of the newest picture, which needs no name."""
+    view, rng = talk.new_view() if shows else talk.views[-1], talk.rng
+    if len(view.objects) != 1:
+        return instead(talk, shows)
+    item, yes = view.objects[0], rng.random() < 0.5
+    form = rng.choice(("colour", "shape", "is colour", "is shape"))
+    if form == "colour":
+        question = rng.choice((
+            "What colour is it?", "Which colour is it?", "What's its colour?", "What color is it?",
+            "Which colour does it have?",
+        ))  # fmt: skip
+        talk.say("colour", question, sentence(item.colour), shows=shows)
+    elif form == "shape":
+        question = rng.choice(("What shape is it?", "Which shape is it?", "Which shape is this?"))
+        talk.say("shape", question, sentence(a(item.shape)), shows=shows)
+    else:
+        own, words = (item.colour, COLOURS) if form == "is colour" else (item.shape, SHAPES)
+        word = own if yes else rng.choice([one for one in words if one != own])
+        thing = word if form == "is colour" else a(word)
+        talk.say("is-there", "Is it {thing}?", yes_or_no(yes), shows=shows, thing=thing)
+    return True
+
+
+def absent(talk: Talk, *, shows: bool = False) -> bool:
+    """The colour, shape or place of something that is not there."""
+    view, where = where_to_look(talk, shows)
+    rng = talk.rng
+    form = rng.choice(("colour", "shape", "place"))
+    if form == "place":
+        has = {(item.colour, item.shape) for item in view.objects}
+        near = rng.choice(view.objects)
+        kind = rng.choice(((near.colour, rng.choice(SHAPES)), (rng.choice(COLOURS), near.shape)))
+        if kind in has:
+            return instead(talk, shows)
+        question = rng.choice(
+            ("Where is the {thing}{where}?", "Where do you see the {thing}{where}?")
+        )
+        thing, answer = " ".join(kind), f"There is no {' '.join(kind)}."
+    elif form == "colour":
+        there = Counter(item.shape for item in view.objects)
+        thing = rng.choice([word for word in SHAPES if word not in there])
+        question = rng.choice((
+            "What colour is the {thing}{where}?", "Which colour does the {thing}{where} have?",
+            "Which colour is the {thing}{where}?", "What color is the {thing}{where}?",
+        ))  # fmt: skip
+        answer = f"There is no {thing}."
+    else:
+        thing = rng.choice(
+            [word for word in COLOURS if word not in {item.colour for item in view.objects}]
+        )
+        question = rng.choice((
+            "What shape is {thing}{where}?", "Which shape is {thing}{where}?",
+            "What is the {thing} thing{where}?", "What is {thing}{where}?",
+        ))  # fmt: skip
+        answer = f"There is nothing {thing}."
+    talk.say("absent", question, answer, shows=shows, where=where, thing=thing)
+    return True
 
 
 def instead(talk: Talk, shows: bool) -> bool:

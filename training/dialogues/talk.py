@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from llmagic.demo.picture import Object, Scene, reshaped
-from llmagic.demo.plot import plotted
-from training.dialogues.layouts import anywhere
-from training.dialogues.scenes import TOKENS, Kind, pixels, random_kinds, random_scene
+from llmagic.demo.picture import Object, Scene
+from training.dialogues.looks import Looks, drawn, random_scene
+from training.dialogues.scenes import Kind, random_kinds
 from training.dialogues.typed import typed
 from training.dialogues.words import value
-from training.preprocess import framed, prepared
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -25,9 +22,6 @@ ORDINALS = ("zeroth", "first", "second", "third", "fourth")
 NOTHING_YET = "You have not shown me a picture."
 SELF = "I am a tiny demo model. I know coloured shapes and this conversation, nothing else."
 UNKNOWN = "You have not told me."
-
-PLOTS = 0.25
-"""Fraction of the pictures with shapes anywhere that stand inside the axes of a plot."""
 
 
 @dataclass
@@ -48,50 +42,13 @@ class Dialogue:
     tasks : list of str
         What each assistant message is an example of, in their order.
     scenes : list of Scene
-        What was drawn, in the order of the pictures.
-    whole : set of int
-        Numbers of the pictures, from 0 on, that are on canvases of their own, as plots or not;
-        `plot` and `reshape` leave them as they are.
+        Where the shapes of the pictures are, in their order; as the vision tower gets them if
+        they are drawn.
     """
 
     messages: list[Message] = field(default_factory=list)
     tasks: list[str] = field(default_factory=list)
     scenes: list[Scene] = field(default_factory=list)
-    whole: set[int] = field(default_factory=set)
-
-    def plot(self, share: float, rng: random.Random) -> None:
-        """Put a share of the pictures inside the axes of plots."""
-        self._redraw(share, rng, lambda scene: plotted(scene, rng))
-
-    def reshape(self, share: float, plots: float, rng: random.Random) -> None:
-        """Put a share of the pictures on canvases of other sizes, some of them as plots.
-
-        They are as llama.cpp hands them to the vision tower (`training.preprocess`).
-        """
-
-        def other(scene: Scene) -> tuple[Scene, Image.Image]:
-            scene = reshaped(scene, rng)
-            if rng.random() < plots:
-                scene, image = plotted(scene, rng)
-            else:
-                image = scene.image()
-            ready = Image.fromarray(prepared(np.asarray(image), TOKENS))
-            return framed(scene, TOKENS), ready
-
-        self._redraw(share, rng, other)
-
-    def _redraw(
-        self, share: float, rng: random.Random, draw: Callable[[Scene], tuple[Scene, Image.Image]]
-    ) -> None:
-        n = 0
-        for message in self.messages:
-            for at, part in enumerate(message.parts):
-                if isinstance(part, str):
-                    continue
-                if n not in self.whole and rng.random() < share:
-                    self.scenes[n], image = draw(self.scenes[n])
-                    message.parts[at] = np.asarray(image)
-                n += 1
 
 
 @dataclass
@@ -99,7 +56,6 @@ class View:
     """A picture as it is talked about."""
 
     scene: Scene
-    column: bool
 
     @property
     def objects(self) -> tuple[Object, ...]:
@@ -126,8 +82,8 @@ class Talk:
         What every answer begins with, "" for nothing.
     name : str
         What the system prompt calls the model, "" for nothing.
-    free : float
-        Fraction of the pictures whose shapes stand anywhere (`training.dialogues.layouts`).
+    looks : Looks
+        What the pictures look like.
     """
 
     def __init__(
@@ -138,13 +94,13 @@ class Talk:
         draw: bool,
         strangers: float = 0.0,
         sized: float = 0.4,
-        free: float = 0.0,
+        looks: Looks | None = None,
     ) -> None:
         self.rng = rng
         self.held_out = held_out
         self.strangers = strangers
         self.sized = sized
-        self.free = free
+        self.looks = looks or Looks()
         self.dialogue = Dialogue()
         self.views: list[View] = []
         self.facts: dict[str, str] = {}
@@ -165,11 +121,7 @@ class Talk:
         seen = [(item.colour, item.shape) for view in self.views for item in view.objects]
         if kinds is None:
             kinds = random_kinds(self.rng, self.rng.choice((1, 2, 2, 3, 3, 4, 4)), seen)
-        if self.free and self.rng.random() < self.free:
-            view = View(anywhere(self.rng, kinds, self.sized), False)
-            self.dialogue.whole.add(len(self.views))
-        else:
-            view = View(*random_scene(self.rng, kinds, self.sized))
+        view = View(random_scene(self.rng, self.looks, kinds, self.sized))
         self.views.append(view)
         self.dialogue.scenes.append(view.scene)
         return view
@@ -200,14 +152,8 @@ class Talk:
         scene = self.views[n].scene
         if not self._draw:
             return np.zeros((scene.height, scene.width, 3), np.uint8)
-        if n not in self.dialogue.whole:
-            return pixels(scene, self.rng)
-        if self.rng.random() < PLOTS:
-            scene, image = plotted(scene, self.rng)
-        else:
-            image = scene.image()
-        self.dialogue.scenes[n] = framed(scene, TOKENS)
-        return prepared(np.asarray(image), TOKENS)
+        self.dialogue.scenes[n], picture = drawn(scene, self.rng, self.looks)
+        return picture
 
 
 def a(name: str) -> str:

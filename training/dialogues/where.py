@@ -1,7 +1,7 @@
-"""Questions about where shapes stand, right wherever they do, and the one right answer to each.
+"""Questions about where shapes stand, and the one right answer to each.
 
-Those of `training.dialogues.single` and `training.dialogues.late` know rows, columns and squares
-only.
+A turn is a function of the talk, as in `training.dialogues.single`. What people might answer
+differently is not asked.
 """
 
 from __future__ import annotations
