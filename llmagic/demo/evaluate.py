@@ -197,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--turns",
         type=_positive,
         default=sys.maxsize,
-        help="stop after the dialogue with this turn",
+        help="stop after the dialogue with this turn; those about shapes anywhere come last",
     )
     parser.add_argument("--plots", action="store_true", help="draw the pictures as plots")
     parser.add_argument("--ratios", action="store_true", help="draw them of other sizes and ratios")
