@@ -87,8 +87,8 @@ class Probes(nn.Module):
     def _spots(self, state: Tensor, measures: Tensor) -> Tensor:
         """The loss on in which strips of its picture a shape is, and how large."""
         strips = ((measures[:, 3:] + 1) / 2 * SPOTS).long().clamp(0, SPOTS - 1)
-        octaves = torch.log(((measures[:, 2] + 1) / _LEAST).clamp(min=1)) / log(_LARGEST / _LEAST)
-        sizes = (octaves * SIZES).long().clamp(max=SIZES - 1)
+        share = torch.log(((measures[:, 2] + 1) / _LEAST).clamp(min=1)) / log(_LARGEST / _LEAST)
+        sizes = (share * SIZES).long().clamp(max=SIZES - 1)
         across, down, large = self.spot(state).split((SPOTS, SPOTS, SIZES), -1)
         parts = ((across, strips[:, 0]), (down, strips[:, 1]), (large, sizes))
         losses = [F.cross_entropy(guess, to, reduction="sum") for guess, to in parts]

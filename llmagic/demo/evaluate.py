@@ -49,7 +49,7 @@ class Asked:
     n_pictures : int
         Pictures in the whole dialogue.
     free : bool
-        Whether the dialogue is one in which shapes stand anywhere, in most of its pictures.
+        Whether the dialogue is about pictures whose shapes stand anywhere.
     margin : float
         Of all tokens of the reply the least difference between the best and the second logit.
     """

@@ -108,4 +108,4 @@ def test_a_system_prompt_may_set_a_name_and_a_tone_at_once() -> None:
         text = str(talk.dialogue.messages[0].parts[0]) if talk.dialogue.messages else ""
         assert talk.name in text
         both += bool(talk.name and talk.tone)
-    assert both > 5
+    assert both > 15
