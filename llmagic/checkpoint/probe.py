@@ -45,6 +45,8 @@ class Verdict:
         Time the probe took.
     refused : tuple of (str, str)
         Layouts that were not exact, each with what went wrong.
+    lacked_memory : bool
+        One of them was refused since memory ran out, which says nothing about the next process.
     """
 
     layout: Layout
@@ -52,6 +54,7 @@ class Verdict:
     state_bytes: int
     seconds: float
     refused: tuple[tuple[str, str], ...] = ()
+    lacked_memory: bool = False
 
     @property
     def exact(self) -> bool:
@@ -124,6 +127,12 @@ def probe(
     model = context.model
     basic = short_story(model.vocabulary.n_tokens)
     refused: list[tuple[str, str]] = []
+    lacked_memory = False
+
+    def verdict(layout: Layout, sizes: Sizes) -> Verdict:
+        seconds = time.perf_counter() - begin
+        return Verdict(layout, sizes.per_token, sizes.state, seconds, tuple(refused), lacked_memory)
+
     for layout in candidates(model.header.architecture, memory, model.n_swa):
         reason = (known or {}).get(layout)
         sizes = Sizes(0.0, 0)
@@ -136,14 +145,14 @@ def probe(
                 if reason is None:
                     sizes = trial.sizes(basic[0])
             except (CheckpointError, EvaluationError, MemoryError) as error:
-                reason = str(error)
+                lacked_memory |= isinstance(error, MemoryError)
+                reason = str(error) or "memory ran out"
             finally:
                 trial.clear()
         if reason is None:
-            seconds = time.perf_counter() - begin
-            return Verdict(layout, sizes.per_token, sizes.state, seconds, tuple(refused))
+            return verdict(layout, sizes)
         refused.append((layout.value, reason))
-    return Verdict(Layout.NONE, 0.0, 0, time.perf_counter() - begin, tuple(refused))
+    return verdict(Layout.NONE, Sizes(0.0, 0))
 
 
 def _reason(trial: Trial, stories: list[Story]) -> str | None:

@@ -164,7 +164,7 @@ def probed(
     projector: Projector | None = None,
     daring: bool = False,
 ) -> Verdict:
-    """Probe a model (see `probe`) and remember what came out.
+    """Probe a model (see `probe`) and remember what came out, unless memory ran out meanwhile.
 
     `daring` also tries layouts during which a process ended: someone may have killed it.
 
@@ -187,7 +187,10 @@ def probed(
     except BaseException:
         record.give_up()
         raise
-    record.keep(verdict)
+    if verdict.lacked_memory:
+        record.give_up()
+    else:
+        record.keep(verdict)
     return verdict
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from llmagic.checkpoint import verdicts
-from llmagic.checkpoint.payload import Layout
+from llmagic.checkpoint.payload import Layout, Payloads
 from llmagic.checkpoint.probe import ONLY_WHOLE, Verdict, candidates
 from llmagic.checkpoint.trial import Trial
 from llmagic.checkpoint.verdicts import ENDED, Record
@@ -125,7 +125,7 @@ def test_a_record_is_what_was_kept(tmp_path: Path) -> None:
 
 DIES = """
 import os, sys
-from llmagic.checkpoint.payload import Layout
+from llmagic.checkpoint.payload import Layout, Payloads
 from llmagic.checkpoint.trial import Trial
 from llmagic.session import Session
 
@@ -210,6 +210,23 @@ def test_an_interrupted_probe_is_no_verdict(
         patched.setattr(Trial, "differs", interrupted)
         with pytest.raises(KeyboardInterrupt):
             open_session(toy_named("qwen35"))
+    assert list((store / "probes").iterdir()) == []
+    assert open_session(toy_named("qwen35")).status()["layout"] == "split"
+
+
+def test_a_probe_that_ran_out_of_memory_is_no_verdict(
+    toy_named, open_session: Opens, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short_of_memory(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Payloads, "take", short_of_memory)
+        session = open_session(toy_named("qwen35"))
+        refused = session.engine.verdict.refused
+        assert [reason for _, reason in refused] == ["memory ran out"] * 3
+        # It answers all the same, and knows what it does not know.
+        assert not session.ask("hello", max_tokens=2, temperature=0).usage["restored"]["tokens"]
     assert list((store / "probes").iterdir()) == []
     assert open_session(toy_named("qwen35")).status()["layout"] == "split"
 
