@@ -3,7 +3,7 @@ import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { Contents } from '@jupyterlab/services';
 import { PathExt } from '@jupyterlab/coreutils';
 import { Conversations } from './conversations';
-import { isLlmCell } from './source';
+import { encodedName, isLlmCell } from './source';
 
 /** The options of %%llm; a test compares them with the kernel's. */
 export const OPTIONS: Readonly<Record<string, string>> = {
@@ -146,10 +146,10 @@ export class Completion implements ICompletionProvider {
       );
     return [
       ...[...names].map(name => ({
-        label: `attachment:${encodeURIComponent(name)}`,
+        label: `attachment:${encodedName(name)}`,
         type: 'image'
       })),
-      ...files.map(label => ({ label: encodeURI(label), type: 'file' }))
+      ...files.map(path => ({ label: path.split('/').map(encodedName).join('/'), type: 'file' }))
     ];
   }
 }

@@ -13,7 +13,7 @@ export interface IOutline {
   readonly ran: string | null;
   /** Whether it asked, and asks, without any history. */
   readonly alone: boolean;
-  /** The first and the last of its replies that came to their ends. */
+  /** The first and the last of its replies that are part of the conversation. */
   readonly first: IUsage | undefined;
   readonly last: IUsage | undefined;
   readonly usage: IUsage | null;
@@ -30,7 +30,7 @@ export function outline(cell: ICellFacts, before?: IOutline): IOutline {
   // Trusting a notebook makes all outputs anew, with what is in them: no other replies.
   const known = [before?.first, before?.last, before?.usage ?? undefined];
   const usages = cell.usages.map(usage => known.find(each => isEqual(each, usage)) ?? usage);
-  const finished = usages.filter(usage => usage.generated.stop !== 'interrupt');
+  const finished = usages.filter(usage => usage.turn !== null);
   const usage = usages.at(-1) ?? null;
   const first = finished[0];
   let ran = first !== undefined && before?.first === first ? before.ran : null;

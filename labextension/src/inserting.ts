@@ -8,8 +8,16 @@ import { beginStep } from './attachments';
 import { Conversation } from './conversation';
 import { Conversations } from './conversations';
 import { prepare, unusedName } from './images';
-import { isLlmCell, reference } from './source';
-import { dragged, IImageAddress, imageAddress, IImageFile, imageFiles, loaded } from './transfers';
+import { imageAt, isLlmCell, reference } from './source';
+import {
+  dragged,
+  IImageAddress,
+  imageAddress,
+  IImageFile,
+  imageFiles,
+  isText,
+  loaded
+} from './transfers';
 
 type Images = Promise<(IImageFile | IImageAddress)[]>;
 
@@ -36,7 +44,7 @@ export function imageInsertion(model: CodeEditor.IModel, conversations: Conversa
   };
   const handlers = EditorView.domEventHandlers({
     paste: (event, view) => {
-      const files = imageFiles(event.clipboardData);
+      const files = isText(event.clipboardData) ? [] : imageFiles(event.clipboardData);
       return (
         files.length > 0 && take(event, view, async () => files, view.state.selection.main.from)
       );
@@ -108,7 +116,7 @@ async function insert(
     for (const found of await images) {
       const written =
         'address' in found
-          ? `![](${found.address})`
+          ? imageAt(found.address)
           : await attached(found, cell, conversation, conversations);
       const line = view.state.doc.lineAt(mark.at);
       // The first line is the magic's: text behind it would be read as options.

@@ -7,6 +7,13 @@ const TARGET = 'llmagic.panel';
 /** Milliseconds until a kernel that was busy is asked again. */
 export const AGAIN = 700;
 
+/**
+ * Milliseconds after which a kernel that does nothing is not expected to answer any more.
+ *
+ * Servers drop messages of a kernel that prints too much.
+ */
+export const LONGEST = 60_000;
+
 /** An amount against what may be used of it, in bytes or tokens. */
 export interface IShare {
   used: number;
@@ -50,6 +57,11 @@ export interface IVersion {
   output: JSONObject;
 }
 
+interface IWaiting {
+  type: string;
+  answer: PromiseDelegate<JSONObject | null>;
+}
+
 /** Asks the kernel of one notebook about its turns, over a comm that stays open. */
 export class KernelState {
   /**
@@ -63,17 +75,16 @@ export class KernelState {
     _session.statusChanged.connect(this._onStatus, this);
   }
 
-  /** Wait for no answer any more: what was asked is answered by null. */
+  /** Wait for no state any more: nobody looks. What is done to a turn is waited for. */
   giveUp(): void {
-    this._waiting.forEach(answer => answer.resolve(null));
-    this._waiting.clear();
+    this._waiting.forEach(({ type, answer }) => type === 'state' && answer.resolve(null));
   }
 
   /**
    * Send a request.
    *
    * @returns null where nobody answers: no kernel, or one without llmagic.
-   * @throws With the kernel's message when it refuses.
+   * @throws With the kernel's message when it refuses, and when no answer came.
    */
   async ask(request: JSONObject): Promise<JSONObject | null> {
     const comm = this._connect();
@@ -82,9 +93,18 @@ export class KernelState {
     }
     const id = `${++this._number}`;
     const answer = new PromiseDelegate<JSONObject | null>();
-    this._waiting.set(id, answer);
+    this._waiting.set(id, { type: String(request.type), answer });
     comm.send({ ...request, id });
-    const found = await answer.promise;
+    const timer = window.setInterval(() => {
+      // A kernel that runs a cell may answer after it.
+      if (this._session.session?.kernel?.status === 'idle') {
+        answer.reject(new Error('The kernel did not answer; try again.'));
+      }
+    }, LONGEST);
+    const found = await answer.promise.finally(() => {
+      window.clearInterval(timer);
+      this._waiting.delete(id);
+    });
     if (found?.type === 'error') {
       throw new Error(String(found.message));
     }
@@ -93,8 +113,6 @@ export class KernelState {
 
   /**
    * Send a request again and again, until no running cell keeps the kernel from answering.
-   *
-   * The kernel also does what it put off, so the request must be one that may be made twice.
    *
    * @param onLater - Called once when it has to wait for a cell.
    */
@@ -128,9 +146,7 @@ export class KernelState {
 
   private _onMessage(message: KernelMessage.ICommMsgMsg): void {
     const data = message.content.data as JSONObject;
-    const id = String(data.id);
-    this._waiting.get(id)?.resolve(data);
-    this._waiting.delete(id);
+    this._waiting.get(String(data.id))?.answer.resolve(data);
   }
 
   private _onStatus(_: unknown, status: Kernel.Status): void {
@@ -146,10 +162,10 @@ export class KernelState {
 
   private _forget(): void {
     this._comm = null;
-    this.giveUp();
+    this._waiting.forEach(({ answer }) => answer.resolve(null));
   }
 
   private _comm: Kernel.IComm | null = null;
   private _number = 0;
-  private _waiting = new Map<string, PromiseDelegate<JSONObject | null>>();
+  private _waiting = new Map<string, IWaiting>();
 }

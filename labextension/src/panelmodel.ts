@@ -52,7 +52,7 @@ export class PanelModel extends VDomModel {
     }
     this._isAsking = true;
     const asking = conversation.cells().filter(cell => conversation.states.has(cell.id));
-    let state: unknown = null;
+    let state: unknown = this.state;
     try {
       state = asking.length
         ? await kernel.ask({
@@ -179,6 +179,8 @@ export class PanelModel extends VDomModel {
       if (this._kernel === null) {
         return null;
       }
+      // Another notebook's cell may be the one that ran last.
+      request = { ...request, notebook: this.conversation?.path ?? null };
       if (request.type === 'versions' || request.type === 'restore') {
         return await this._kernel.askUntilAnswered(request, later);
       }

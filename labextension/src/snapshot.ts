@@ -72,9 +72,9 @@ export function snapshot(
   };
 }
 
-/** The turn that a cell shows. What was interrupted is none that anybody can go on from. */
+/** The turn that a cell shows. An interrupted or failed reply is none: nothing goes on from it. */
 export function finished(cell: Pick<ICellFacts, 'usages'>): string | null {
-  return cell.usages.findLast(usage => usage.generated.stop !== 'interrupt')?.turn ?? null;
+  return cell.usages.findLast(usage => usage.turn !== null)?.turn ?? null;
 }
 
 /** The images of one message; each one's bytes are in it once. */

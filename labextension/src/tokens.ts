@@ -2,7 +2,8 @@
 
 /** Metadata of a finished reply (C2 in DESIGN.md); times in ms, sizes in bytes. */
 export interface IUsage {
-  turn: string;
+  /** null for a reply that did not become part of the conversation. */
+  turn: string | null;
   model: string;
   thread: string;
   /** The turn it stood on; null for the first, undefined from a kernel that does not say. */

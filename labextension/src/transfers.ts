@@ -22,13 +22,22 @@ export function imageFiles(transfer: DataTransfer | null): IImageFile[] {
     .map(file => ({ name: file.name, blob: file }));
 }
 
+/** Whether text was copied: spreadsheets and word processors add a picture of it. */
+export function isText(transfer: DataTransfer | null): boolean {
+  return !!transfer?.getData('text/plain') && !!html(transfer).body.textContent?.trim();
+}
+
 /** The address of the image that is dragged from a web page, if nothing but one image is. */
 export function imageAddress(transfer: DataTransfer | null): string | null {
-  const page = new DOMParser().parseFromString(transfer?.getData('text/html') ?? '', 'text/html');
+  const page = html(transfer);
   const [image, ...others] = page.images;
   const alone = image !== undefined && others.length === 0 && !page.body.textContent?.trim();
   const source = alone ? image.getAttribute('src') : null;
   return source !== null && /^(https?:|data:image\/)/.test(source) ? source : null;
+}
+
+function html(transfer: DataTransfer | null): Document {
+  return new DOMParser().parseFromString(transfer?.getData('text/html') ?? '', 'text/html');
 }
 
 /** The image at an address, where this page may read it. */

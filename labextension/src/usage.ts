@@ -5,7 +5,7 @@ type Json = Record<string, unknown>;
 /** The reply's metadata in the metadata of an output; null if there is none that can be read. */
 export function usageOf(metadata: unknown): IUsage | null {
   const found = ours(metadata);
-  if (found === null || typeof found.turn !== 'string') {
+  if (found === null || !(found.turn === null || typeof found.turn === 'string')) {
     return null;
   }
   const numbers: [string, string[]][] = [

@@ -263,8 +263,8 @@ describe('a conversation', () => {
     const run = (cell: Cell) => {
       const above = list.slice(0, list.indexOf(cell)).flatMap(each => each.replies);
       const after = (above.at(-1) as { turn: string } | undefined)?.turn ?? null;
-      const turn = `${cell.source} after ${after}`;
       const stop = ['end', 'end', 'replayed', 'interrupt'][below(4)];
+      const turn = stop === 'interrupt' ? null : `${cell.source} after ${after}`;
       const more = { version: 1, generated: { tokens: 1, ms: 1, stop }, joins: below(4) > 0 };
       cell.replies = cell.source.startsWith('%%') ? [usage(turn, after, cell.source, more)] : [];
       cell.run('idle');

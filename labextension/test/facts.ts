@@ -3,7 +3,12 @@ import { references } from '../src/source';
 import { ICellFacts, IUsage } from '../src/tokens';
 
 /** Metadata of a reply, as the kernel would write it. */
-export function usage(turn: string, after: string | null, source: string, more = {}): IUsage {
+export function usage(
+  turn: string | null,
+  after: string | null,
+  source: string,
+  more = {}
+): IUsage {
   return {
     turn,
     after,

@@ -55,7 +55,7 @@ describe('freshness', () => {
     const [a] = asked('a') as [ICellFacts];
     const running = { stage: 'prompt' as const, done: 1, total: 2 };
     const cut = [
-      usage('t', null, a.source, { generated: { tokens: 1, ms: 1, stop: 'interrupt' } })
+      usage(null, null, a.source, { generated: { tokens: 1, ms: 1, stop: 'interrupt' } })
     ];
     expect(kinds([{ ...a, executing: true, usages: [] }])).toEqual(['waiting']);
     expect(kinds([{ ...a, executing: true, usages: [], running }])).toEqual(['running']);

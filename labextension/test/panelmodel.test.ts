@@ -1,10 +1,12 @@
 import { JSONObject } from '@lumino/coreutils';
 import { Signal } from '@lumino/signaling';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { LONGEST } from '../src/kernelstate';
 import { PanelModel } from '../src/panelmodel';
 import { cell } from './facts';
 
 vi.mock('@jupyterlab/apputils', () => ({
+  Notification: { info: () => undefined },
   VDomModel: class {
     stateChanged = new Signal<object, void>(this);
   }
@@ -120,6 +122,46 @@ describe('the model of the panel', () => {
     goTo(connected({ state: { type: 'state', busy: false, model: 'two', turns: [] } }));
     await settled();
     expect(model.state?.model).toBe('two');
+  });
+
+  it('asks again when an answer was lost, and shows what it knew meanwhile', async () => {
+    const answers = { state: { type: 'state', busy: false, model: 'demo', turns: [] } };
+    const { model, sessionContext } = opened(answers);
+    const { kernel } = sessionContext.session;
+    model.isActive = true;
+    await settled();
+    const told = vi.spyOn(console, 'error').mockReturnValue();
+    const heard = kernel.createComm.mock.results[0]!.value;
+    const send = heard.send;
+    heard.send = async () => undefined;
+    kernel.status = 'busy';
+    void model.refresh();
+    await vi.advanceTimersByTimeAsync(10 * LONGEST);
+    expect(told).not.toHaveBeenCalled(); // it answers when its cell is done
+    kernel.status = 'idle';
+    await vi.advanceTimersByTimeAsync(LONGEST);
+    expect(told).toHaveBeenCalledOnce();
+    expect(model.state?.model).toBe('demo');
+    heard.send = send;
+    answers.state.model = 'another';
+    await model.refresh();
+    expect(model.state?.model).toBe('another');
+  });
+
+  it('restores a version in the document, too, when another notebook comes to the front', async () => {
+    const source = '%%llm\nbefore';
+    const answers: Record<string, JSONObject> = { restore: { type: 'later' } };
+    const { model, cells, sessionContext, goTo } = opened(answers);
+    const setSource = vi.fn();
+    cells.set('a', { sharedModel: { setSource, setOutputs: vi.fn() } });
+    const restoring = model.restore('a', { turn: 't', source, output: {} });
+    await settled();
+    goTo(connected({}));
+    answers.restore = { type: 'restored', source, output: {} };
+    await settled();
+    await restoring;
+    expect(setSource).toHaveBeenCalledWith(source);
+    expect(sessionContext.sent.at(-1)).toMatchObject({ type: 'restore', notebook: 'a.ipynb' });
   });
 
   it('counts the stale cells from each cell on', () => {

@@ -31,10 +31,8 @@ describe('a snapshot', () => {
     });
   });
 
-  it('names no turn of a cell that was interrupted', () => {
-    const stopped = usage('t', null, '%%llm\na', {
-      generated: { tokens: 1, ms: 1, stop: 'interrupt' }
-    });
+  it('names no turn of a reply that is not part of the conversation', () => {
+    const stopped = usage(null, null, '%%llm\na');
     const cells = [cell('a', '%%llm\na', { usages: [stopped] }), ...asked('b')];
     const turns = (take(cells, 'b')!.message.cells as any[]).map(({ turn }) => turn);
     expect(turns).toEqual([null, 'turn-b']);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { asks, isLlmCell, reference, references, withoutReference } from '../src/source';
+import { asks, imageAt, isLlmCell, reference, references, withoutReference } from '../src/source';
 
 describe('which cells ask', () => {
   it.each([
@@ -25,6 +25,26 @@ describe('references to attachments', () => {
       'a b.png'
     ]);
     expect(references('![](attachment:100%)')).toEqual(['100%']);
+  });
+
+  it('are options of a magic, too', () => {
+    const source =
+      '%%llm -a attachment:b.png --image=attachment:a%20b.png --image "attachment:c d.png" -a x.png\n' +
+      'And ![](attachment:e.png)? Not -a attachment:f.png';
+    expect(references(source)).toEqual(['b.png', 'a b.png', 'c d.png', 'e.png']);
+    expect(references('x = 1\n  %llm -aattachment:b.png What?')).toEqual(['b.png']);
+    expect(
+      withoutReference('%%llm -a attachment:b.png -t 0\n![](attachment:b.png)?', 'b.png')
+    ).toBe('%%llm -t 0\n?');
+    expect(withoutReference(source, 'c d.png')).not.toContain('c d.png');
+    expect(withoutReference(source, 'f.png')).toBe(source);
+  });
+
+  it('to an address hold no field, and end where they end', () => {
+    const address = 'https://x.org/a(1).png?{exec("1")}&b=<2>\\';
+    expect(imageAt(address)).toBe(
+      '![](https://x.org/a%281%29.png?%7Bexec%28"1"%29%7D&b=%3C2%3E%5C)'
+    );
   });
 
   it.each(['x.png', 'a b (1).png', 'ü%20.jpg', '中.png'])('%j survives being written', name => {

@@ -78,7 +78,8 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
     except (KeyboardInterrupt, ReplyError) as error:
         why = display.FAILED if isinstance(error, ReplyError) else display.INTERRUPTED
         usage = error.usage if isinstance(error, Interrupted | ReplyError) else None
-        screen.stop(why, metadata=_with_usage(metadata, usage))
+        # No turn that anything could stand on.
+        screen.stop(why, metadata=_with_usage(metadata, usage and {**usage, "turn": None}))
         raise
     except BaseException:
         screen.stop(display.FAILED)

@@ -6,7 +6,7 @@ of a comm in the thread that published on it last, and that must not become the 
 
 Comms may be handled in another thread than cells (subshells). The model and the conversation are
 touched in the thread of cells alone, between two of them; while one runs, `state` gives what was
-known before it, and everything else is done after it.
+known before it, `forget` and `pin` are done after it, and all else is to be asked again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, InvalidStateError, wait
+from concurrent.futures import Future, wait
 from typing import Any
 
 from llmagic.errors import LLMagicError
@@ -38,6 +38,18 @@ LONGEST = 30.0
 
 Answer = dict[str, Any]
 
+NOTHING: Answer = {
+    "type": "state",
+    "version": VERSION,
+    "model": None,
+    "context": None,
+    "memory": None,
+    "disk": None,
+    "threads": [],
+    "turns": [],
+}
+"""The state of a notebook that nothing is known of."""
+
 
 class Panel:
     """Answers requests of a panel.
@@ -51,16 +63,9 @@ class Panel:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._thread = threading.get_ident()
-        self._known: Answer = {
-            "type": "state",
-            "version": VERSION,
-            "model": None,
-            "context": None,
-            "memory": None,
-            "disk": None,
-            "threads": [],
-            "turns": [],
-        }
+        # What each notebook was told last; without a name, the one that ran last.
+        self._known: dict[str | None, Answer] = {}
+        self._comms: list[Any] = []
         # The extension is loaded in a cell, whose beginning nobody told.
         self._is_running = True
 
@@ -75,6 +80,14 @@ class Panel:
     def opened(self, comm: Any, message: Mapping[str, Any]) -> None:
         """Hear the requests of a comm that a front end opened."""
         comm.on_msg(lambda received: comm.send(self.answer(_data(received))))
+        comm.on_close(lambda _: self._comms.remove(comm))
+        self._comms.append(comm)
+
+    def close(self) -> None:
+        """Let front ends know that nobody answers any more."""
+        for comm in self._comms:
+            comm.close()
+        self._comms.clear()
 
     def answer(self, request: Mapping[str, Any]) -> Answer:
         """The answer to one request; nonsense is answered by `error`, never raised."""
@@ -86,18 +99,21 @@ class Panel:
                 raise LLMagicError(
                     f"expected a request of type {', '.join(_ACTIONS)}, and got {kind!r}"
                 )
-            answer = self._in_the_thread_of_cells(lambda: action(self, request))
+            later = kind in ("forget", "pin")
+            answer = self._in_the_thread_of_cells(lambda: action(self, request), later=later)
         except TimeoutError:
-            # A cell runs. What was asked for is done after it.
-            answer = {**self._known, "busy": True} if kind == "state" else {"type": "later"}
+            known = self._known.get(_name(request), NOTHING)
+            answer = {**known, "busy": True} if kind == "state" else {"type": "later"}
         except Exception as error:
             answer = {"type": "error", "message": str(error)}
         return {**answer, "id": request.get("id")}
 
-    def _in_the_thread_of_cells(self, action: Callable[[], Answer]) -> Answer:
+    def _in_the_thread_of_cells(self, action: Callable[[], Answer], *, later: bool) -> Answer:
         """Do something where cells run; `TimeoutError` when one is running.
 
-        The thread may take long to wake up even when no cell runs, on a machine that is busy.
+        With `later` it is then done after that cell, and else not at all: a panel that is open
+        through a long cell asks a thousand times. The thread may take long to wake up even when no
+        cell runs, on a machine that is busy.
         """
         loop = getattr(getattr(self._runtime.shell, "kernel", None), "io_loop", None)
         if loop is None or threading.get_ident() == self._thread:
@@ -105,10 +121,10 @@ class Panel:
         done: Future[Answer] = Future()
 
         def run() -> None:
+            if not done.set_running_or_notify_cancel():
+                return
             try:
                 done.set_result(action())
-            except InvalidStateError:
-                pass
             except Exception as error:
                 done.set_exception(error)
 
@@ -116,6 +132,8 @@ class Panel:
         end = time.monotonic() + LONGEST
         while not wait([done], PATIENCE).done:
             if self._is_running or time.monotonic() > end:
+                if not later:
+                    done.cancel()
                 raise TimeoutError
         return done.result()
 
@@ -123,14 +141,12 @@ class Panel:
 
     def _state(self, request: Mapping[str, Any]) -> Answer:
         runtime = self._runtime
-        name = request.get("notebook")
-        if isinstance(name, str):
-            runtime.notebooks.find(name)
+        self._find(request)
         session = runtime.loaded.session
         sources = {str(k): str(v) for k, v in _mapping(request.get("sources")).items()}
         branches = tree(runtime.conversation, sources, session)
         status = session.status() if session is not None else None
-        self._known = {
+        state: Answer = {
             "type": "state",
             "version": VERSION,
             "busy": False,
@@ -141,25 +157,36 @@ class Panel:
             "threads": runtime.conversation.threads(),
             "turns": [_row(branch) for branch in branches],
         }
-        return self._known
+        self._known[_name(request)] = state
+        return state
+
+    def _find(self, request: Mapping[str, Any]) -> None:
+        """Let the notebook that a request names be the current one: another may have run last."""
+        name = _name(request)
+        if name is not None:
+            self._runtime.notebooks.find(name)
 
     def _forget(self, request: Mapping[str, Any]) -> Answer:
+        self._find(request)
         turn = self._entry(request).turn.id
         forget(self._runtime, self._runtime.conversation.all_of(turn))
         return {"type": "done"}
 
     def _pin(self, request: Mapping[str, Any]) -> Answer:
+        self._find(request)
         pin(self._runtime, self._entry(request), request.get("pinned") is not False)
         return {"type": "done"}
 
     def _versions(self, request: Mapping[str, Any]) -> Answer:
         cell = str(request.get("cell"))
+        self._find(request)
         self._runtime.recall_versions()
         entries = [*self._runtime.conversation.versions.of(cell).values()]
         return {"type": "versions", "cell": cell, "versions": [*map(self._version, entries)]}
 
     def _restore(self, request: Mapping[str, Any]) -> Answer:
         cell, turn = str(request.get("cell")), str(request.get("turn"))
+        self._find(request)
         self._runtime.recall_versions()
         entry = self._runtime.restore(cell, turn)
         if entry is None:
@@ -234,6 +261,12 @@ def _budget(status: Mapping[str, Any]) -> Answer:
     return {"used": status["bytes"], "budget": status["budget"]}
 
 
+def _name(request: Mapping[str, Any]) -> str | None:
+    """The notebook that a request is about."""
+    name = request.get("notebook")
+    return name if isinstance(name, str) else None
+
+
 def _data(message: Any) -> Mapping[str, Any]:
     content = _mapping(_mapping(message).get("content"))
     return _mapping(content.get("data"))
@@ -254,6 +287,7 @@ def install(shell: Any, panel: Panel) -> None:
 
 def remove(shell: Any, panel: Panel) -> None:
     """Undo `install`."""
+    panel.close()
     shell.events.unregister("pre_execute", panel.cell_begins)
     shell.events.unregister("post_execute", panel.cell_ended)
     manager = getattr(getattr(shell, "kernel", None), "comm_manager", None)

@@ -94,9 +94,25 @@ function render({ model, el }) {
     return made;
   };
 
+  // Who uses the keyboard goes on from the same button, or from the next one that can be pressed.
+  const keepFocus = (change) => {
+    const focused = list.getRootNode().activeElement;
+    const held = list.contains(focused) ? focused.closest("li") : null;
+    const at = [...list.children].indexOf(held);
+    const which = held ? [...held.querySelectorAll("button")].indexOf(focused) : -1;
+    change();
+    if (which < 0) return;
+    const now = list.querySelector(`li[data-id="${held.dataset.id}"]`) ?? list.children[at];
+    const buttons = [...(now ?? list.lastElementChild ?? root).querySelectorAll("button")];
+    const pressed = buttons[which] ?? choose;
+    (pressed.disabled ? buttons.find((each) => !each.disabled) : pressed).focus();
+  };
+
   const draw = () => {
     const items = model.get("items");
-    list.replaceChildren(...items.map((item, index) => figure(item, index, items.length)));
+    keepFocus(() =>
+      list.replaceChildren(...items.map((item, index) => figure(item, index, items.length))),
+    );
     const ids = items.map((item) => item.id);
     for (const [id, url] of thumbnails) {
       if (!ids.includes(id)) {

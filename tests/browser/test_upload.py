@@ -104,6 +104,8 @@ def test_choose_reorder_remove_and_ask(gallery: Gallery) -> None:
     gallery.expect(["a.png", "b.png", "c.png"])
     gallery.press("Move c.png left")
     gallery.expect(["a.png", "c.png", "b.png"])
+    at = "document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent"
+    assert lab.page.evaluate(at) == "Move c.png left", "the keyboard goes on from there"
     gallery.press("Remove a.png")
     gallery.expect(["c.png", "b.png"], "encoded")
     assert "60 × 48, " in gallery.items.first.inner_text()

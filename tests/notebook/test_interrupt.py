@@ -55,6 +55,7 @@ def interrupt(kernel: Kernel, phase: str, code: str) -> Outcome:
     assert outcome.shown["text/markdown"].endswith(f"*{INTERRUPTED}*")
     assert outcome.usage["generated"]["stop"] == "interrupt"
     assert outcome.usage["thread"] == "main"
+    assert outcome.usage["turn"] is None, "nothing can stand on it"
     if phase == DECODE:
         assert outcome.text.startswith(interrupt.seen)
     else:

@@ -143,6 +143,24 @@ def test_forget_and_pin(kernel: Kernel, llama: Toy, book: Book) -> None:
     assert panel.ask("forget", turn="00")["type"] == "error"
 
 
+def test_a_copy_of_a_notebook_on_the_same_kernel(kernel: Kernel, llama: Toy, book: Book) -> None:
+    kernel.load(llama.model)
+    book.run(kernel, "a")
+    copy = Book({"a": book["a"].source}, "folder/copy.ipynb")
+    copy.run(kernel, "a")
+    copy["a"].source = "%%llm --max-tokens 4\nAnother?"
+    copy.run(kernel, "a")
+    panel = Panel(kernel)
+    here, there = {"notebook": book.path}, {"notebook": copy.path}
+    # The copy ran last; what is asked about the first one is done to the first one.
+    assert panel.ask("pin", turn=copy["a"].turn, **here)["type"] == "error"
+    assert len(panel.ask("versions", cell="a", **here)["versions"]) == 1
+    assert panel.ask("forget", turn=book["a"].turn, **here) == {"type": "done"}
+    assert panel.turns(**here) == []
+    assert len(panel.turns(**there)) == 2
+    assert len(panel.ask("versions", cell="a", **there)["versions"]) == 2
+
+
 def test_nonsense_is_answered(kernel: Kernel) -> None:
     panel = Panel(kernel)
     for kind in ("nonsense", None, ["state"], {}):
@@ -150,7 +168,9 @@ def test_nonsense_is_answered(kernel: Kernel) -> None:
     assert panel.ask("state", notebook=["x"], sources=3)["turns"] == []
     assert panel.ask("versions", cell="nowhere")["versions"] == []
     kernel.run("%unload_ext llmagic\n%load_ext llmagic")
-    assert Panel(kernel).ask("state")["turns"] == []
+    panel.number += 1
+    panel._send("comm_msg", {"comm_id": "p", "data": {"id": panel.number, "type": "state"}})
+    assert Panel(kernel).ask("state")["turns"] == [], "the one that was open is closed"
 
 
 CODE = """
@@ -204,3 +224,29 @@ def test_a_late_thread_of_cells_is_waited_for() -> None:
     assert ask("versions") == {"type": "versions", "cell": "a", "versions": [], "id": 1}
     panel.cell_begins()
     assert ask("versions") == {"type": "later", "id": 1}
+
+
+def test_what_was_asked_during_a_cell_does_not_pile_up() -> None:
+    """A panel that is open through a long cell asks for the state every second."""
+    waiting: list[Callable[[], None]] = []
+    counted: list[str] = []
+    shell = SimpleNamespace(
+        kernel=SimpleNamespace(io_loop=SimpleNamespace(add_callback=waiting.append))
+    )
+    runtime = SimpleNamespace(
+        shell=shell,
+        conversation=Conversation(),
+        loaded=SimpleNamespace(session=None),
+        recall_versions=lambda: counted.append("versions"),
+    )
+    panel = server.Panel(cast(Any, runtime))
+    panel.cell_begins()
+    with ThreadPoolExecutor(1) as subshell:
+        for kind, answer in (("state", "state"), ("versions", "later"), ("pin", "later")):
+            request = {"type": kind, "cell": "a", "turn": "00", "id": 1}
+            assert subshell.submit(panel.answer, request).result()["type"] == answer
+    assert len(waiting) == 3
+    for run in waiting:
+        run()
+    assert not counted
+    assert not panel._known, "no state was made of a conversation that nobody asks for any more"

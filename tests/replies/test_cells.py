@@ -107,6 +107,7 @@ def test_a_cut_reply_is_shown_and_raises(cells: Cells) -> None:
     assert output.data["text/plain"].startswith('{"')
     assert "not part of the conversation" in output.data["text/plain"]
     assert output.metadata["llmagic"]["generated"]["stop"] == "length"
+    assert output.metadata["llmagic"]["turn"] is None
     assert cells.run("%llm history")[0].data["text/plain"] == history
 
 
