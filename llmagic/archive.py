@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import OrderedDict
 from dataclasses import asdict
 from typing import Any
@@ -15,11 +16,14 @@ from llmagic.prompt.images import Picture, picture
 from llmagic.prompt.parts import ImagePart, Part, ReplyPart, TextPart
 from llmagic.prompt.tools import Tool, Use
 from llmagic.sequence import Sequence
-from llmagic.settings import Sampling
+from llmagic.settings import Loading, Sampling
 from llmagic.store import TURN, Kind, Store
 from llmagic.turns import Answer, Round, Turn, asked_key
 
 VERSION = 1
+
+TOUCH_SECONDS = 60.0
+"""A turn that was marked as used so many seconds ago is marked again."""
 
 
 class Archive:
@@ -35,6 +39,8 @@ class Archive:
         Its name, for people who look into the store.
     most : int
         Turns kept in memory.
+    picture_budget : int
+        Bytes of pictures of the turns that are kept in memory.
 
     Attributes
     ----------
@@ -43,15 +49,25 @@ class Archive:
     """
 
     def __init__(
-        self, store: Store | None, fingerprint: bytes, model: str, most: int = 4096
+        self,
+        store: Store | None,
+        fingerprint: bytes,
+        model: str,
+        *,
+        most: int = 4096,
+        picture_budget: int = Loading.image_budget,
     ) -> None:
         self._store = store
         self._fingerprint = fingerprint
         self.labels = {"model": model}
         self._most = most
+        self._picture_budget = picture_budget
+        self._picture_bytes = 0
         self._answers: OrderedDict[bytes, Answer] = OrderedDict()
         self._sources: dict[str, set[bytes]] = {}
         self._turns: OrderedDict[str, Turn] = OrderedDict()
+        # When each turn was marked as used the last time, and all above it no earlier.
+        self._touched: dict[str, float] = {}
 
     def put(self, before: Sequence, turn: Turn, source: str | None = None) -> None:
         """Keep a turn whose reply is complete; `source` is that of the cell that gave it."""
@@ -59,10 +75,9 @@ class Archive:
         self._answers[key] = Answer(
             turn.reply, turn.text, turn.stop, turn.thought, turn.rounds, turn.exact
         )
-        self._turns[turn.id] = turn
-        for kept in (self._answers, self._turns):
-            while len(kept) > self._most:
-                kept.popitem(last=False)
+        while len(self._answers) > self._most:
+            self._answers.popitem(last=False)
+        self._keep(turn)
         if self._store is None:
             return
         for part in turn.parts:
@@ -96,7 +111,7 @@ class Archive:
     def forget(self, before: Sequence, turn: Turn) -> None:
         """Drop a turn: it is neither replayed nor recalled any more."""
         self._answers.pop(asked_key(before, turn.sampling, self._fingerprint), None)
-        self._turns.pop(turn.id, None)
+        self._drop(turn.id)
         self._sources.pop(turn.id, None)
         if self._store is not None:
             self._store.flush(5.0)
@@ -106,9 +121,17 @@ class Archive:
         """Mark a conversation's turns and images as used: what is in use is not evicted."""
         if self._store is None:
             return
+        now = since = time.monotonic()
+        old: list[Turn] = []
         for turn in reversed(last.path()):
-            if not self._store.touch(Kind.TURN, self.key(turn.id)):
-                break  # a moment ago, and all above it
+            known = self._touched.get(turn.id)
+            if known is not None and now - known < TOUCH_SECONDS:
+                since = known
+                break
+            old.append(turn)
+        for turn in old:
+            self._touched[turn.id] = since
+            self._store.touch(Kind.TURN, self.key(turn.id))
             for source in self._sources.get(turn.id, ()):
                 self._store.touch(Kind.ASKED, self._source_name(turn.id, source))
             for part in turn.parts:
@@ -163,7 +186,7 @@ class Archive:
             tools=tools,
             exact=answer.exact,
         )
-        self._turns[turn] = found
+        self._keep(found)
         return found
 
     def source(self, turn: str) -> str | None:
@@ -171,6 +194,21 @@ class Archive:
         document = self.read(Kind.TURN, self.key(turn)) or {}
         source = document.get("source")
         return source if isinstance(source, str) else None
+
+    def _keep(self, turn: Turn) -> None:
+        """Keep a turn in memory; the oldest go where there are too many, or too large pictures."""
+        self._drop(turn.id)
+        self._turns[turn.id] = turn
+        self._picture_bytes += _picture_bytes(turn)
+        while len(self._turns) > self._most or (
+            self._picture_bytes > self._picture_budget and len(self._turns) > 1
+        ):
+            self._drop(next(iter(self._turns)))
+
+    def _drop(self, turn: str) -> None:
+        dropped = self._turns.pop(turn, None)
+        if dropped is not None:
+            self._picture_bytes -= _picture_bytes(dropped)
 
     # Disk -----------------------------------------------------------------------------------
 
@@ -227,6 +265,10 @@ class Archive:
             return None
         found = picture(entry.arrays["png"].tobytes())
         return ImagePart(found) if found.digest == digest else None
+
+
+def _picture_bytes(turn: Turn) -> int:
+    return sum(len(part.picture.pixels) for part in turn.parts if isinstance(part, ImagePart))
 
 
 def _source_digest(source: str) -> bytes:

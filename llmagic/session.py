@@ -128,7 +128,12 @@ class Session:
             opened.callback(self.engine.close)
             # Whoever keeps a closed session must not keep gigabytes with it.
             opened.callback(self.engine.checkpoints.tree.clear)
-            self.archive = Archive(self.store, self.engine.fingerprint, self.engine.model.name)
+            self.archive = Archive(
+                self.store,
+                self.engine.fingerprint,
+                self.engine.model.name,
+                picture_budget=loading.image_budget,
+            )
             self._lineage = Lineage(self.archive)
             self.chat = Chat(self.engine)
             self._opened = opened.pop_all()

@@ -293,6 +293,9 @@ class Checkpoints:
                 self.disk.save_node(known)
             self.tree.evict()
             return state.nbytes
+        disk = self.disk if exact else None
+        if disk is None and not self._fits(branch):
+            return 0
         index, parent = self._parent(branch)
         steps = tuple(branch.steps[index:])
         start = steps[0].position
@@ -300,7 +303,6 @@ class Checkpoints:
             payload = self.payloads.take(branch.sequence, start, end.next_position, settled)
         except (MemoryError, EvaluationError) as error:
             raise CheckpointError(f"no checkpoint after {end.stop:,} tokens: {error}") from error
-        disk = self.disk if exact else None
         if parent is not None or index == 0:
             node = Node(parent, steps, payload)
             self.tree.add(node)
@@ -311,6 +313,18 @@ class Checkpoints:
             disk.save(end, payload, branch.steps[index - 1].key)
         kept = disk is not None or self.tree.at(end.key) is not None
         return payload.n_bytes if kept else 0
+
+    def _fits(self, branch: Branch) -> bool:
+        """Whether the budget could hold what a checkpoint at the end of a branch stands on.
+
+        Otherwise it would be the first to go, at every boundary with all rows since the last one
+        that was kept. Of a window, whose cache holds more than its checkpoint would, only the rows
+        of the other layers count.
+        """
+        size = self.context.state_size(branch.sequence)
+        if self.slides:
+            size -= self.context.state_size(branch.sequence, partial=True)
+        return size <= self.tree.budget
 
     def _end_state(self, branch: Branch, settled: Payload | None) -> Bytes:
         try:

@@ -55,11 +55,14 @@ class DiskTier:
         self.labels = {"model": model}
         # Keys of checkpoints that the store has not written yet.
         self._waiting: set[bytes] = set()
+        # Keys of those that stand on one that is gone.
+        self._broken: set[bytes] = set()
 
     def save(self, last: Step, payload: Payload, parent: bytes | None) -> None:
         """Write the checkpoint that ends with step `last` behind the cell's back."""
         # One that is there already is left alone, and counts as used.
         self._waiting.add(last.key)
+        self._broken.clear()  # it may be the one that was missing
         self._store.put(
             Kind.CHECKPOINT,
             last.key,
@@ -105,7 +108,7 @@ class DiskTier:
 
     def has_rows(self, key: bytes) -> bool:
         """Whether there is a checkpoint others can stand on."""
-        return self._store.has(Kind.CHECKPOINT, key)
+        return key not in self._broken and self._store.has(Kind.CHECKPOINT, key)
 
     def has(self, key: bytes) -> bool:
         """Whether one could resume at this key (its files may still turn out to be damaged)."""
@@ -128,7 +131,7 @@ class DiskTier:
         States stay on disk until one resumes there: of a whole chain only the last is needed.
 
         Returns None, and leaves the tree as it was but for whole ancestors, when a file of the
-        chain is missing or damaged.
+        chain is missing or damaged; nothing below that one is looked for again until it is saved.
         """
         places = {step.key: at for at, step in enumerate(steps[: index + 1])}
         missing: list[int] = []
@@ -140,16 +143,16 @@ class DiskTier:
                 break
             missing.append(at)
             meta = self._store.meta(Kind.CHECKPOINT, steps[at].key)
-            if meta is None:
-                return None
-            name = meta.get("parent", "")
+            name = "" if meta is None else meta.get("parent", "")
             at = places.get(bytes.fromhex(name)) if name else None
-            if name and at is None:
+            if meta is None or (name and at is None):
+                self._broken.update(steps[each].key for each in missing)
                 return None
         begin = places[parent.key] + 1 if parent is not None else 0
         for at in reversed(missing):
             payload = self._read(steps[at], steps[begin].position)
             if payload is None:
+                self._broken.update(steps[each].key for each in missing if each >= at)
                 return None
             parent = Node(parent, tuple(step.bare() for step in steps[begin : at + 1]), payload)
             tree.add(parent)

@@ -23,7 +23,7 @@ from llmagic.events import Notice
 from llmagic.model.context import Context, Shape, physical_cores
 from llmagic.model.grammar import Grammar, Grammars
 from llmagic.model.interrupt import InterruptFlag
-from llmagic.model.loading import Model
+from llmagic.model.loading import NOT_LOADED, Model
 from llmagic.model.vision import Projector
 from llmagic.prompt.calls import Syntax
 from llmagic.prompt.images import Picture
@@ -101,44 +101,13 @@ class Engine:
         self.projector: Projector | None = None
         self.context: Context | None = None
         try:
-            n_batch = N_BATCH
-            if projector is not None:
-                tell(LoadingEvent("projector", 0.0))
-                self.projector = Projector(
-                    self.model,
-                    projector,
-                    n_threads=loading.n_threads_batch or loading.n_threads or physical_cores(),
-                    image_tokens=loading.image_tokens,
-                    budget=loading.image_budget,
-                    store=store,
-                )
-                n_batch = max(n_batch, self.projector.largest_indivisible())
-                tell(LoadingEvent("projector", 1.0))
-            # Other branches' cells between its own would move the last bits of a sum over them.
-            self.n_branches = 1 if loading.exact else max(loading.n_sequences, 1)
-            self.n_ctx_limit = self._largest_size()
-            shape = Shape(
-                n_ctx=self._first_size(),
-                # One more for a branch in the making, one for loading.
-                n_sequences=self.n_branches + 2,
-                n_batch=n_batch,
-                kv_type=loading.kv_type,
-                n_threads=loading.n_threads,
-                n_threads_batch=loading.n_threads_batch,
-            )
-            self._shape = shape
-            self.context = Context(self.model, shape, self.interrupt)
-            self.template = template if template is not None else self.model.template
-            self.fingerprint = fingerprint(
-                self.model, self.projector, shape, loading, self.template or ""
-            )
-            self.record = Record(self.fingerprint)
-            self.verdict: Verdict = recall(
-                self.record, self.context, self.model.memory, scratch=self.n_branches + 1
-            )
-            self._check_size(tell)
-        except BaseException:
+            # llama.cpp writes to its log meanwhile, and what a handler raises in there is lost.
+            with self.interrupt:
+                context = self._prepare(projector, template, tell, store)
+        except BaseException as error:
             self.close()
+            if isinstance(error, KeyboardInterrupt):
+                raise Interrupted(NOT_LOADED) from error
             raise
         self._warned = False
         self.syntax = Syntax(self.template or "")
@@ -148,7 +117,7 @@ class Engine:
         if store is not None:
             budget -= waiting(budget)  # what is not written yet is in memory, too
         self.checkpoints = Checkpoints(
-            self.context,
+            context,
             self.model.memory,
             layout,
             budget=budget,
@@ -199,6 +168,58 @@ class Engine:
             # A context that grew over the threshold would change what its own states mean.
             first = max(first, threshold + 1)
         return min(self.n_ctx_limit, first)
+
+    def _prepare(
+        self, projector: Path | None, template: str | None, tell: Listener, store: Store | None
+    ) -> Context:
+        """Load the projector, make the first context, find the layout."""
+        loading = self.loading
+        # Once: the cores that a process may use can change, and what it has saved would not.
+        n_threads = loading.n_threads or physical_cores()
+        n_threads_batch = loading.n_threads_batch or n_threads
+        n_batch = N_BATCH
+        if projector is not None:
+            tell(LoadingEvent("projector", 0.0))
+            self.projector = Projector(
+                self.model,
+                projector,
+                n_threads=n_threads_batch,
+                image_tokens=loading.image_tokens,
+                budget=loading.image_budget,
+                store=store,
+            )
+            n_batch = max(n_batch, self.projector.largest_indivisible())
+            tell(LoadingEvent("projector", 1.0))
+        self._stop_if_interrupted()
+        # Other branches' cells between its own would move the last bits of a sum over them.
+        self.n_branches = 1 if loading.exact else max(loading.n_sequences, 1)
+        self.n_ctx_limit = self._largest_size()
+        self._shape = Shape(
+            n_ctx=self._first_size(),
+            # One more for a branch in the making, one for loading.
+            n_sequences=self.n_branches + 2,
+            n_batch=n_batch,
+            kv_type=loading.kv_type,
+            n_threads=n_threads,
+            n_threads_batch=n_threads_batch,
+        )
+        self.context = context = Context(self.model, self._shape, self.interrupt)
+        self._stop_if_interrupted()
+        self.template = template if template is not None else self.model.template
+        self.fingerprint = fingerprint(
+            self.model, self.projector, self._shape, loading, self.template or ""
+        )
+        self.record = Record(self.fingerprint)
+        self.verdict: Verdict = recall(
+            self.record, context, self.model.memory, scratch=self.n_branches + 1
+        )
+        self._check_size(tell)
+        self._stop_if_interrupted()
+        return context
+
+    def _stop_if_interrupted(self) -> None:
+        if self.interrupt.is_set():
+            raise Interrupted(NOT_LOADED)
 
     def _disk(self, store: Store | None, layout: Layout) -> DiskTier | None:
         if store is None:

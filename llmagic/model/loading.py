@@ -19,6 +19,9 @@ from llmagic.model.library import LOG, llama
 
 SPACE_PREFIX = b"tokenizer.ggml.add_space_prefix"
 
+NOT_LOADED = "the model was not loaded."
+"""What Ctrl-C meanwhile is told as."""
+
 NO_VOCABULARY = ("none", "no_vocab")
 """Tokenizers of models without one, of which llama.cpp reads no tokens."""
 
@@ -117,7 +120,7 @@ class Model:
         with LOG.section() as log:
             pointer = llama.llama_model_load_from_file(str(path).encode(), parameters)
             if not pointer and interrupt is not None and interrupt.is_set():
-                raise Interrupted("the model was not loaded.")
+                raise Interrupted(NOT_LOADED)
             if not pointer:
                 raise ModelFileError(
                     f"expected a model llama.cpp can load, and {str(path)!r} "

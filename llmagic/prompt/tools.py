@@ -125,6 +125,8 @@ def run(tools: Iterable[Tool], call: Call) -> Use:
             raise UsageError(f"there is no tool {call.name!r}; there are: {', '.join(known)}.")
         return Use(call.name, call.arguments, known[call.name].call(call))
     except Exception as error:
+        if isinstance(error, KeyboardInterrupt):  # llmagic's own is both: a tool may ask a model
+            raise
         return Use(call.name, call.arguments, f"{type(error).__name__}: {error}", failed=True)
 
 

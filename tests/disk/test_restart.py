@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from llmagic.prompt.images import picture
 from llmagic.prompt.parts import ImagePart, TextPart
 from llmagic.session import Session, Turn
 from llmagic.settings import Loading
-from llmagic.store import Kind
+from llmagic.store import Kind, Store
 from tests.oracle import assert_exact, sequence_of
 from tests.store.mounting import Mount
 from tests.toys import Toy
@@ -331,6 +332,54 @@ def test_inexact_checkpoints_stay_out(toy_named, tmp_path: Path):
         # It had to be evaluated again in the same way, from the first user message on.
         assert again.usage["exact"] is False
         assert again.usage["restored"]["tokens"] < first.usage["prompt"]["tokens"] + 8
+
+
+def test_a_checkpoint_missing_at_the_beginning_is_met_once(
+    toy_named, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """All below it stand on it: they are not tried one by one, each up to the gap."""
+    toy, turns = toy_named("llama"), list[Turn]()
+    with open_session(toy, tmp_path) as session:
+        for index in range(8):
+            turns.append(ask_cell(session, toy, index, turns[-1] if turns else None))
+        first = next(step for step in sequence_of(session, turns[0]).steps if step.boundary)
+        assert session.store.flush(60)
+        assert session.store.remove(Kind.CHECKPOINT, first.key)
+    looked: list[bytes] = []
+    meta = Store.meta
+
+    def counting(self: Store, kind: Kind, name: bytes) -> dict[str, str] | None:
+        looked.append(name)
+        return meta(self, kind, name)
+
+    monkeypatch.setattr(Store, "meta", counting)
+    with open_session(toy, tmp_path) as session:
+        again = ask_cell(session, toy, 7, turns[6])
+        assert again.usage["restored"]["tokens"] == 0
+        assert len(looked) == len(set(looked))
+        looked.clear()
+        session.engine.checkpoints.branches.drop_all()
+        more = ask_cell(session, toy, 8, again)
+        assert more.usage["restored"]["tokens"] > again.usage["prompt"]["tokens"]
+
+
+def test_a_busy_conversation_is_used_as_a_whole(
+    toy_named, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Also where its cells run so quickly that the turn above was always used a moment ago."""
+    toy, turns, now = toy_named("llama"), list[Turn](), [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with open_session(toy, tmp_path) as session:
+        for index in range(8):
+            turns.append(ask_cell(session, toy, index, turns[-1] if turns else None))
+            now[0] += 20
+            if index == 3:
+                assert session.store.flush(60)
+                files = [*(tmp_path / "v1" / Kind.TURN.value).iterdir()]
+                for file in files:
+                    os.utime(file, (1e9, 1e9))
+    assert len(files) == 4
+    assert all(file.stat().st_mtime > 1e9 + 1 for file in files)
 
 
 def test_files_say_which_notebook_they_belong_to(

@@ -21,7 +21,9 @@ from llmagic.engine import engine
 from llmagic.errors import Interrupted, ModelError, UsageError
 from llmagic.events import Delta, Event
 from llmagic.events import Loading as LoadingEvent
+from llmagic.model.library import LOG, llama
 from llmagic.model.vision import Slot
+from llmagic.prompt.pixels import Picture
 from llmagic.session import Session
 from llmagic.settings import Loading
 from llmagic.store import Kind
@@ -190,6 +192,33 @@ def test_interrupt_while_loading(toy_named: Named):
         assert session.ask("hello", max_tokens=2).text
 
 
+@pytest.mark.parametrize("said", [b"load_hparams", b"llama_context:"])
+def test_interrupt_in_the_log_while_loading(
+    toy_named: Named, monkeypatch: pytest.MonkeyPatch, said: bytes
+):
+    """Ctrl-C while a projector is read or a context made: Python hears it in llama.cpp's log."""
+    seen = []
+
+    def write(level: int, text: bytes, _: object) -> None:
+        if said in text and not seen:
+            seen.append(text)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    callback = llama.llama_log_callback(write)
+    monkeypatch.setattr(LOG, "_callback", callback)
+    toy = toy_named("qwen35")
+    LOG.install()
+    try:
+        with pytest.raises(Interrupted, match="was not loaded"):
+            Session(toy.model, projector=toy.projector)
+    finally:
+        monkeypatch.undo()
+        LOG.install()
+    assert seen
+    with Session(toy.model, projector=toy.projector) as session:
+        assert session.ask("hello", max_tokens=2).text
+
+
 def test_interrupt_at_the_very_end(toy: Toy, monkeypatch: pytest.MonkeyPatch):
     """Ctrl-C while the reply's checkpoint is saved: nobody asks again, and it must not be lost."""
     with Session(toy.model) as session:
@@ -231,7 +260,7 @@ def test_half_an_image_is_not_evaluated_twice(toy_named: Named):
 
 
 def test_pictures_do_not_pile_up(toy_named: Named):
-    """Neither placing nor remembering a sequence keeps the pixels of every picture ever shown."""
+    """Neither a sequence nor a turn that is remembered keeps the pixels of every picture shown."""
     toy = toy_named("qwen35")
     loading = Loading(image_budget=1 << 20, memory_budget=1 << 20)
     with Session(toy.model, projector=toy.projector, loading=loading) as session:
@@ -245,6 +274,9 @@ def test_pictures_do_not_pile_up(toy_named: Named):
         kept = [each for each in slots if each.picture.width == 401]
         assert kept
         assert sum(len(slot.picture.pixels) for slot in kept) < 4 << 20
+        pictures = [each for each in gc.get_objects() if type(each) is Picture]
+        shown = {id(each.pixels): each for each in pictures if each.width == 401}
+        assert sum(len(each.pixels) for each in shown.values()) < 4 << 20
 
 
 def test_a_state_lost_on_disk_is_saved_again(toy_named: Named, tmp_path: Path):

@@ -186,6 +186,18 @@ def test_an_interrupt_stops_the_tool_and_the_turn(opened: Opens) -> None:
     assert session.ask("hello", **GREEDY).text == "Hi there!"
 
 
+def test_an_interrupt_of_another_model_that_a_tool_asks(opened: Opens) -> None:
+    def interrupt() -> None:
+        """Asks a model, and somebody presses stop."""
+        raise Interrupted("the turn is not part of the conversation.")
+
+    session = opened()
+    before = session.ask("hello", tools=[interrupt], **GREEDY)
+    with pytest.raises(Interrupted, match="interrupt was stopped"):
+        session.ask("stop", **GREEDY)
+    assert session.last is before
+
+
 def test_a_call_that_cannot_be_read_is_text(opened: Opens) -> None:
     turn = opened().ask("malformed", tools=[add], **GREEDY)
     assert turn.rounds == ()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from llmagic.checkpoint.payload import Payload, Payloads
 from llmagic.session import Session, Turn
 from tests import oracle
 from tests.session.cells import Cold, Costs, Notebook, cells
@@ -85,6 +87,35 @@ def test_any_budget(
     notebook.check(notebook.run(3, sources[3]))
     # Where replies had to be evaluated again, that was said.
     assert all(notebook.exact) == (room > 4)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_what_cannot_be_kept_is_not_copied(
+    toy: Toy, open_session: Opens, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """Or every boundary copies all rows since the last checkpoint that was kept."""
+    whole = Notebook(open_session(toy))
+    sources = cells(toy) * 3
+    for index, cell in enumerate(sources):
+        whole.run(index, cell)
+    budget = int(share * whole.session.engine.checkpoints.tree.n_bytes)
+    session = open_session(toy, memory_budget=budget)
+    copied: list[int] = []
+    take = Payloads.take
+
+    def counting(*arguments: Any) -> Payload:
+        copied.append((payload := take(*arguments)).n_bytes)
+        return payload
+
+    monkeypatch.setattr(Payloads, "take", counting)
+    notebook = Notebook(session)
+    for index, cell in enumerate(sources):
+        notebook.run(index, cell)
+    saved = sum(turn.usage["saved"]["bytes"] for turn in notebook.turns)
+    assert bool(copied) == (share > 0)
+    assert max(copied, default=0) <= budget
+    # How large the state of a window is going to be is not known before.
+    assert sum(copied) == saved or session.engine.checkpoints.slides
 
 
 def test_without_memory_a_reply_is_evaluated_in_chunks_and_that_is_said(
