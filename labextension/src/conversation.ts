@@ -8,7 +8,7 @@ import { ImageDigests } from './digest';
 import { freshness, IOutline, isSame, outline } from './freshness';
 import { finished } from './snapshot';
 import { asks, references } from './source';
-import { Attachments, IAttachment, ICellFacts, ICellState } from './tokens';
+import { Attachments, IAttachment, ICellFacts, ICellState, IUsage } from './tokens';
 import { runningOf, usageOf } from './usage';
 
 /**
@@ -67,6 +67,10 @@ export class Conversation implements IDisposable {
     let facts = this._facts.get(cell);
     if (facts === undefined) {
       facts = read(cell, this._attachmentsOf(cell), this._shown.get(cell) ?? null);
+      if (finished(facts) !== null) {
+        this._lost.delete(cell);
+      }
+      facts.counts = !this._lost.has(cell);
       this._shown.set(cell, facts.shown);
       this._facts.set(cell, facts);
     }
@@ -81,6 +85,16 @@ export class Conversation implements IDisposable {
   /** Put images into a code cell. */
   attach(cell: ICellModel, images: Attachments): void {
     setAttachments(cell, new Map([...attachmentsOf(cell), ...images]));
+  }
+
+  /** The kernel went away: what it had and no cell shows any more is lost. */
+  kernelGone(): void {
+    for (const cell of this._followed) {
+      if (finished(this.facts(cell)) === null) {
+        this._lost.add(cell);
+        this._onCell(cell);
+      }
+    }
   }
 
   /** Bring everything up to date now, and not in the next frame. */
@@ -263,7 +277,8 @@ export class Conversation implements IDisposable {
   private _models = new Map<string, ICellModel>();
   private _facts = new WeakMap<ICellModel, ICellFacts>();
   private _attachments = new WeakMap<ICellModel, Attachments>();
-  private _shown = new WeakMap<ICellModel, string | null>();
+  private _shown = new WeakMap<ICellModel, IUsage | null>();
+  private _lost = new WeakSet<ICellModel>();
   /** What each cell has or had: another may have an image of the same name. */
   private _had = new WeakMap<ICellModel, Attachments>();
   private _pool = new Map<string, IAttachment>();
@@ -277,7 +292,7 @@ export class Conversation implements IDisposable {
   private _changed = new Signal<this, ReadonlySet<ICellModel>>(this);
 }
 
-function read(cell: ICellModel, attachments: Attachments, before: string | null): ICellFacts {
+function read(cell: ICellModel, attachments: Attachments, before: IUsage | null): ICellFacts {
   const code = cell.type === 'code' ? (cell as ICodeCellModel) : null;
   const source = cell.sharedModel.getSource();
   const facts = {
@@ -286,8 +301,9 @@ function read(cell: ICellModel, attachments: Attachments, before: string | null)
     source,
     images: code === null ? [] : references(source),
     attachments,
-    usages: [] as ICellFacts['usages'][number][],
+    usages: [] as IUsage[],
     shown: before,
+    counts: true,
     running: null as ICellFacts['running'],
     executing: code?.executionState === 'running',
     failed: false

@@ -13,7 +13,7 @@ export interface IOutline {
   readonly ran: string | null;
   /** Whether it asked, and asks, without any history. */
   readonly alone: boolean;
-  /** The first and the last of its replies that are part of the conversation. */
+  /** The first and the last of its replies that are part of the conversation, shown or not. */
   readonly first: IUsage | undefined;
   readonly last: IUsage | undefined;
   readonly usage: IUsage | null;
@@ -29,8 +29,13 @@ export interface IOutline {
 export function outline(cell: ICellFacts, before?: IOutline): IOutline {
   // Trusting a notebook makes all outputs anew, with what is in them: no other replies.
   const known = [before?.first, before?.last, before?.usage ?? undefined];
-  const usages = cell.usages.map(usage => known.find(each => isEqual(each, usage)) ?? usage);
+  const same = (usage: IUsage) => known.find(each => isEqual(each, usage)) ?? usage;
+  const usages = cell.usages.map(same);
   const finished = usages.filter(usage => usage.turn !== null);
+  if (finished.length === 0 && cell.shown !== null && cell.counts) {
+    // Cleared, or the cell failed when it ran again: the kernel goes on from what it has.
+    finished.push(same(cell.shown));
+  }
   const usage = usages.at(-1) ?? null;
   const first = finished[0];
   let ran = first !== undefined && before?.first === first ? before.ran : null;
@@ -60,7 +65,8 @@ export function isSame(one: IOutline, other: IOutline): boolean {
  * How every cell with a turn, and every %%llm cell, stands in its notebook.
  *
  * A reply is fresh when its cell reads as it ran, and when it stood on the turn that is above it
- * now, which is fresh itself. Only the document is asked, so this is the same after a reload.
+ * now, which is fresh itself. The document is asked, so this is the same after a reload; only what
+ * the kernel has of a cell that shows nothing any more is remembered.
  *
  * @param cells - The outlines of all cells, in document order.
  */
@@ -79,7 +85,7 @@ export function freshness(cells: Iterable<IOutline>): Map<string, ICellState> {
       }
     }
     if (asks) {
-      states.set(id, { kind: passing ?? kind ?? 'new', usage, running });
+      states.set(id, { kind: passing ?? (usage && kind) ?? 'new', usage, running });
     }
   }
   return states;

@@ -43,6 +43,7 @@ export class Requests implements IDisposable {
     const kernel = this._sessionContext.session?.kernel ?? null;
     // After a restart it is the same one, and whoever wrapped it after us would call two of ours.
     if (kernel !== this._kernel) {
+      this._conversation.kernelGone();
       this._unwrap?.();
       this._unwrap = kernel && this._wrap(kernel);
       this._kernel = kernel;
@@ -51,6 +52,7 @@ export class Requests implements IDisposable {
 
   private _onStatus(_: unknown, status: Kernel.Status): void {
     if (status === 'restarting' || status === 'autorestarting' || status === 'dead') {
+      this._conversation.kernelGone();
       this._delivered.clear();
     }
   }

@@ -1,7 +1,7 @@
 import { JSONObject } from '@lumino/coreutils';
 import { ImageDigests } from './digest';
 import { asks } from './source';
-import { Attachments, IAttachment, ICellFacts } from './tokens';
+import { Attachments, IAttachment, ICellFacts, IUsage } from './tokens';
 
 /** Most bytes of images in one message; servers close the connection at 10 MiB. */
 export const MESSAGE_LIMIT = 6 * 1024 * 1024;
@@ -62,7 +62,7 @@ export function snapshot(
       id: cell.id,
       source: cell.source,
       // Its outputs are gone by now: the kernel is told what its new turn replaces.
-      turn: finished(cell) ?? (cell.id === running ? cell.shown : null),
+      turn: (finished(cell) ?? (cell.id === running ? cell.shown : null))?.turn ?? null,
       ...parcel.pack(wanted.get(cell.id), mine)
     }));
   return {
@@ -72,9 +72,9 @@ export function snapshot(
   };
 }
 
-/** The turn that a cell shows. An interrupted or failed reply is none: nothing goes on from it. */
-export function finished(cell: Pick<ICellFacts, 'usages'>): string | null {
-  return cell.usages.findLast(usage => usage.turn !== null)?.turn ?? null;
+/** The last reply that a cell shows and that became a turn: not interrupted, not refused. */
+export function finished(cell: Pick<ICellFacts, 'usages'>): IUsage | null {
+  return cell.usages.findLast(usage => usage.turn !== null) ?? null;
 }
 
 /** The images of one message; each one's bytes are in it once. */

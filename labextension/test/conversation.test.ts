@@ -254,6 +254,28 @@ describe('a conversation', () => {
     expect(kinds()).toEqual(['fresh', 'outdated', 'fresh']);
   });
 
+  it('goes on from what a cell showed until its kernel goes away', () => {
+    const [a, b] = asked('a', 'b') as [Cell, Cell];
+    const { conversation, kinds } = opened(a, b);
+    frame();
+    const { replies } = a;
+    a.replies = [];
+    a.run('idle');
+    frame();
+    expect(kinds()).toEqual(['new', 'fresh']);
+    conversation.kernelGone();
+    frame();
+    expect(kinds()).toEqual(['new', 'outdated']);
+    a.replies = replies;
+    a.run('idle');
+    frame();
+    expect(kinds()).toEqual(['fresh', 'fresh']);
+    a.replies = [];
+    a.run('idle');
+    frame();
+    expect(kinds()).toEqual(['new', 'fresh']);
+  });
+
   it('has the states that a look at all cells gives, and told of each, whatever happens', () => {
     let seed = 1;
     const below = (most: number) => (seed = (seed * 48271) % 0x7fffffff) % most;

@@ -34,6 +34,7 @@ export function cell(id: string, source: string, more: Partial<ICellFacts> = {})
     attachments: new Map(),
     usages: [],
     shown: null,
+    counts: true,
     running: null,
     executing: false,
     failed: false,

@@ -65,6 +65,16 @@ describe('freshness', () => {
     expect(kinds([{ ...a, usages: cut }, cell('b', '%%llm\nb')])).toEqual(['interrupted', 'new']);
   });
 
+  it('counts what the kernel has of a cell that shows nothing any more', () => {
+    const [a, b, c] = asked('a', 'b', 'c') as [ICellFacts, ICellFacts, ICellFacts];
+    const cleared = { ...a, usages: [], shown: a.usages[0]! };
+    expect(kinds([cleared, b, c])).toEqual(['new', 'fresh', 'fresh']);
+    expect(kinds([{ ...cleared, failed: true }, b, c])).toEqual(['failed', 'fresh', 'fresh']);
+    expect(kinds([{ ...cleared, source: '%%llm\nx' }, b])).toEqual(['new', 'outdated']);
+    // A kernel that was restarted since does not have it.
+    expect(kinds([{ ...cleared, counts: false }, b, c])).toEqual(['new', 'outdated', 'outdated']);
+  });
+
   it('is of no markdown cell, whatever it tells of', () => {
     expect(kinds([cell('m', '%%llm cells are questions', { type: 'markdown' })])).toEqual([]);
   });

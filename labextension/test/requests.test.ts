@@ -23,7 +23,8 @@ function opened() {
     path: 'a.ipynb',
     digests: new ImageDigests(),
     cell: (id: string) => (id === 'a' ? {} : undefined),
-    cells: vi.fn(() => [cell('a', '%%llm\na')])
+    cells: vi.fn(() => [cell('a', '%%llm\na')]),
+    kernelGone: vi.fn()
   };
   type Given = ConstructorParameters<typeof Requests>;
   const [given, session] = [conversation, sessionContext] as unknown as Given;
@@ -50,7 +51,9 @@ describe('requests', () => {
     const { kernel, sessionContext, conversation } = opened();
     const ours = kernel.requestExecute;
     kernel.requestExecute = (...args) => ours(...args);
+    conversation.kernelGone.mockClear();
     sessionContext.statusChanged.emit('restarting');
+    expect(conversation.kernelGone).toHaveBeenCalledOnce();
     sessionContext.kernelChanged.emit(undefined);
     kernel.requestExecute({}, true, { cellId: 'a' });
     expect(conversation.cells).toHaveBeenCalledTimes(1);
