@@ -28,7 +28,7 @@ class Loading:
     memory_budget : int
         Bytes of checkpoints kept in main memory, those that wait for the disk among them.
     image_budget : int
-        Bytes of image embeddings kept in main memory.
+        Bytes of image embeddings kept in main memory, and of the pictures of earlier turns.
     kv_type : str
         Type of the attention cache: "f16", "q8_0" or "q4_0".
     n_threads : int

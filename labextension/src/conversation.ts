@@ -66,12 +66,14 @@ export class Conversation implements IDisposable {
   facts(cell: ICellModel): ICellFacts {
     let facts = this._facts.get(cell);
     if (facts === undefined) {
-      facts = read(cell, this._attachmentsOf(cell), this._shown.get(cell) ?? null);
-      if (finished(facts) !== null) {
-        this._lost.delete(cell);
+      const before = this._shown.get(cell.id);
+      facts = read(cell, this._attachmentsOf(cell), before ?? []);
+      const turn = facts.shown.at(-1)?.turn;
+      if (before !== undefined && turn !== before.at(-1)?.turn) {
+        this.kernelHas([turn]); // it came just now
       }
-      facts.counts = !this._lost.has(cell);
-      this._shown.set(cell, facts.shown);
+      facts.counts = this._inKernel.has(turn);
+      this._shown.set(cell.id, facts.shown);
       this._facts.set(cell, facts);
     }
     return facts;
@@ -87,14 +89,17 @@ export class Conversation implements IDisposable {
     setAttachments(cell, new Map([...attachmentsOf(cell), ...images]));
   }
 
-  /** The kernel went away: what it had and no cell shows any more is lost. */
-  kernelGone(): void {
-    for (const cell of this._followed) {
-      if (finished(this.facts(cell)) === null) {
-        this._lost.add(cell);
-        this._onCell(cell);
-      }
+  /** The kernel was told of these turns, or gave them. */
+  kernelHas(turns: Iterable<unknown>): void {
+    for (const turn of turns) {
+      this._inKernel.add(turn);
     }
+  }
+
+  /** The kernel went away: another one knows of no turn before a cell runs that shows it. */
+  kernelGone(): void {
+    this._inKernel.clear();
+    this._followed.forEach(cell => this._onCell(cell));
   }
 
   /** Bring everything up to date now, and not in the next frame. */
@@ -277,8 +282,9 @@ export class Conversation implements IDisposable {
   private _models = new Map<string, ICellModel>();
   private _facts = new WeakMap<ICellModel, ICellFacts>();
   private _attachments = new WeakMap<ICellModel, Attachments>();
-  private _shown = new WeakMap<ICellModel, IUsage | null>();
-  private _lost = new WeakSet<ICellModel>();
+  /** By id: a cell that is moved becomes another model. */
+  private _shown = new Map<string, readonly IUsage[]>();
+  private _inKernel = new Set<unknown>();
   /** What each cell has or had: another may have an image of the same name. */
   private _had = new WeakMap<ICellModel, Attachments>();
   private _pool = new Map<string, IAttachment>();
@@ -292,7 +298,7 @@ export class Conversation implements IDisposable {
   private _changed = new Signal<this, ReadonlySet<ICellModel>>(this);
 }
 
-function read(cell: ICellModel, attachments: Attachments, before: IUsage | null): ICellFacts {
+function read(cell: ICellModel, attachments: Attachments, before: readonly IUsage[]): ICellFacts {
   const code = cell.type === 'code' ? (cell as ICodeCellModel) : null;
   const source = cell.sharedModel.getSource();
   const facts = {
@@ -303,7 +309,7 @@ function read(cell: ICellModel, attachments: Attachments, before: IUsage | null)
     attachments,
     usages: [] as IUsage[],
     shown: before,
-    counts: true,
+    counts: false,
     running: null as ICellFacts['running'],
     executing: code?.executionState === 'running',
     failed: false
@@ -317,6 +323,7 @@ function read(cell: ICellModel, attachments: Attachments, before: IUsage | null)
     facts.running = runningOf(output.metadata) ?? facts.running;
     facts.failed ||= output.type === 'error';
   }
-  facts.shown = finished(facts) ?? before;
+  const turns = finished(facts);
+  facts.shown = turns.length > 0 ? turns : before;
   return facts;
 }

@@ -31,11 +31,9 @@ export function outline(cell: ICellFacts, before?: IOutline): IOutline {
   const known = [before?.first, before?.last, before?.usage ?? undefined];
   const same = (usage: IUsage) => known.find(each => isEqual(each, usage)) ?? usage;
   const usages = cell.usages.map(same);
-  const finished = usages.filter(usage => usage.turn !== null);
-  if (finished.length === 0 && cell.shown !== null && cell.counts) {
-    // Cleared, or the cell failed when it ran again: the kernel goes on from what it has.
-    finished.push(same(cell.shown));
-  }
+  const shows = usages.filter(usage => usage.turn !== null);
+  // Cleared, or the cell failed when it ran again: the kernel goes on from what it has.
+  const finished = shows.length > 0 || !cell.counts ? shows : cell.shown.map(same);
   const usage = usages.at(-1) ?? null;
   const first = finished[0];
   let ran = first !== undefined && before?.first === first ? before.ran : null;

@@ -146,7 +146,11 @@ export class PanelModel extends VDomModel {
     if (this.versions?.cell === cell || cell === null) {
       this.versions = null;
     } else {
+      const conversation = this.conversation;
       const found = await this._tell({ type: 'versions', cell });
+      if (conversation !== this.conversation) {
+        return;
+      }
       const list = (found?.versions ?? []) as unknown as IVersion[];
       this.versions = found === null ? null : { cell, list };
     }
@@ -166,8 +170,10 @@ export class PanelModel extends VDomModel {
       // JupyterLab marks cells that read otherwise than they ran.
       (model as { isDirty: boolean }).isDirty = false;
     }
-    this.versions = null;
-    this.stateChanged.emit();
+    if (conversation === this.conversation) {
+      this.versions = null;
+      this.stateChanged.emit();
+    }
   }
 
   private async _tell(request: JSONObject): Promise<JSONObject | null> {

@@ -95,8 +95,11 @@ export class Requests implements IDisposable {
       digest => this._delivered.has(digest)
     );
     performance.measure('llmagic:snapshot', 'llmagic:snapshot:start');
-    if (taken !== null && taken.tooLarge.length > 0) {
-      this._onTooLarge(taken.tooLarge);
+    if (taken !== null) {
+      this._conversation.kernelHas(taken.turns);
+      if (taken.tooLarge.length > 0) {
+        this._onTooLarge(taken.tooLarge);
+      }
     }
     return taken;
   }

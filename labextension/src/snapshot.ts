@@ -9,6 +9,8 @@ export const MESSAGE_LIMIT = 6 * 1024 * 1024;
 export interface ISnapshot {
   /** What the request carries (C3 in DESIGN.md). */
   message: JSONObject;
+  /** The turns it names. */
+  turns: string[];
   /** Digests of the images whose bytes it carries. */
   sent: string[];
   /** Names of images that the running cell refers to and that are too large to go with it. */
@@ -62,19 +64,20 @@ export function snapshot(
       id: cell.id,
       source: cell.source,
       // Its outputs are gone by now: the kernel is told what its new turn replaces.
-      turn: (finished(cell) ?? (cell.id === running ? cell.shown : null))?.turn ?? null,
+      turn: (cell.id === running ? cell.shown : finished(cell)).at(-1)?.turn ?? null,
       ...parcel.pack(wanted.get(cell.id), mine)
     }));
   return {
     message: { version: 1, notebook, cells: listed },
+    turns: listed.flatMap(cell => cell.turn ?? []),
     sent: parcel.sent,
     tooLarge: parcel.tooLarge
   };
 }
 
-/** The last reply that a cell shows and that became a turn: not interrupted, not refused. */
-export function finished(cell: Pick<ICellFacts, 'usages'>): IUsage | null {
-  return cell.usages.findLast(usage => usage.turn !== null) ?? null;
+/** The replies that a cell shows and that became turns: not interrupted, not refused. */
+export function finished(cell: Pick<ICellFacts, 'usages'>): IUsage[] {
+  return cell.usages.filter(usage => usage.turn !== null);
 }
 
 /** The images of one message; each one's bytes are in it once. */

@@ -12,14 +12,19 @@ export function asks(source: string): boolean {
 
 /** The names of the attachments that a cell refers to, in order, each once: `-a` and Markdown. */
 export function references(source: string): string[] {
-  const options = [...source.matchAll(MAGIC)].flatMap(([line]) => [...line.matchAll(OPTION)]);
-  return [...new Set([...options, ...source.matchAll(REFERENCE)].map(named))];
+  const lines = [...source.matchAll(MAGIC)].map(([line]) => line);
+  const options = lines.flatMap(line => [...line.matchAll(OPTION)].map(ofOption));
+  const found = [...options, ...[...source.matchAll(REFERENCE)].map(ofMarkdown)];
+  return [...new Set(found.filter(name => name !== null))];
 }
 
 /** The text without its references to one attachment. */
 export function withoutReference(source: string, name: string): string {
-  const without = (all: string, ...more: unknown[]) => (named([all, ...more]) === name ? '' : all);
-  return source.replace(MAGIC, line => line.replace(OPTION, without)).replace(REFERENCE, without);
+  return source
+    .replace(MAGIC, line =>
+      line.replace(OPTION, (...all) => (ofOption(all) === name ? '' : all[0]))
+    )
+    .replace(REFERENCE, (...all) => (ofMarkdown(all) === name ? '' : all[0]));
 }
 
 /** Markdown that shows an attachment. */
@@ -39,14 +44,18 @@ export function imageAt(address: string): string {
 
 const MAGIC = /^[ \t]*%%?llm(?![\w-]).*$/gm;
 
-/** In it, as in `REFERENCE`, one of the groups is the name. */
-const OPTION =
-  /\s(?:-a\s*|--image(?:\s+|=))(?:"attachment:([^"]*)"|'attachment:([^']*)'|attachment:([^\s"']*))/g;
+/** An image option of it, and its value with the quotes of a shell. */
+const OPTION = /\s(?:-a(?:\s+|=)?|--image(?:\s+|=))((?:"[^"]*"|'[^']*'|[^\s"'])+)/g;
 
 const REFERENCE = /!\[[^\]]*\]\(\s*(?:<attachment:([^>\n]*)>|attachment:([^)\s]*))[^)\n]*\)/g;
 
-function named([, ...groups]: readonly unknown[]): string {
-  return decoded(groups.find(group => typeof group === 'string') as string);
+function ofOption([, value]: readonly unknown[]): string | null {
+  const target = String(value).replace(/["']/g, '');
+  return target.startsWith('attachment:') ? decoded(target.slice('attachment:'.length)) : null;
+}
+
+function ofMarkdown([, inAngles, plain]: readonly unknown[]): string {
+  return decoded(String(inAngles ?? plain ?? ''));
 }
 
 function percent(character: string): string {

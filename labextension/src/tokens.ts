@@ -48,9 +48,9 @@ export interface ICellFacts {
   attachments: Attachments;
   /** One for each reply in its outputs. */
   usages: readonly IUsage[];
-  /** The reply it showed last, also when its outputs were cleared since: to run it again. */
-  shown: IUsage | null;
-  /** Whether the kernel still has that one: it did not go away after the outputs were cleared. */
+  /** The turns it showed last, also when its outputs were cleared since: to run it again. */
+  shown: readonly IUsage[];
+  /** Whether the kernel that runs now has them. */
   counts: boolean;
   running: IRunning | null;
   /** The kernel has been asked to run it and has not answered yet. */

@@ -257,22 +257,30 @@ describe('a conversation', () => {
   it('goes on from what a cell showed until its kernel goes away', () => {
     const [a, b] = asked('a', 'b') as [Cell, Cell];
     const { conversation, kinds } = opened(a, b);
-    frame();
     const { replies } = a;
-    a.replies = [];
-    a.run('idle');
+    const shows = (now: object[]) => {
+      a.replies = now;
+      a.run('idle');
+      frame();
+    };
     frame();
+    shows([]);
+    expect(kinds()).toEqual(['new', 'outdated']); // nobody told the kernel of it
+    shows(replies);
+    conversation.kernelHas(['turn-a']);
+    shows([]);
     expect(kinds()).toEqual(['new', 'fresh']);
     conversation.kernelGone();
     frame();
     expect(kinds()).toEqual(['new', 'outdated']);
-    a.replies = replies;
-    a.run('idle');
-    frame();
-    expect(kinds()).toEqual(['fresh', 'fresh']);
-    a.replies = [];
-    a.run('idle');
-    frame();
+    shows(replies); // undone, or the file was loaded again
+    conversation.kernelGone();
+    shows([]);
+    expect(kinds()).toEqual(['new', 'outdated']);
+    shows([{ ...replies[0], turn: 'turn-a2' }]); // it ran
+    b.replies = [{ ...b.replies[0], after: 'turn-a2' }];
+    b.run('idle');
+    shows([]);
     expect(kinds()).toEqual(['new', 'fresh']);
   });
 

@@ -67,10 +67,13 @@ describe('freshness', () => {
 
   it('counts what the kernel has of a cell that shows nothing any more', () => {
     const [a, b, c] = asked('a', 'b', 'c') as [ICellFacts, ICellFacts, ICellFacts];
-    const cleared = { ...a, usages: [], shown: a.usages[0]! };
+    const cleared = { ...a, usages: [], shown: a.usages, counts: true };
     expect(kinds([cleared, b, c])).toEqual(['new', 'fresh', 'fresh']);
     expect(kinds([{ ...cleared, failed: true }, b, c])).toEqual(['failed', 'fresh', 'fresh']);
     expect(kinds([{ ...cleared, source: '%%llm\nx' }, b])).toEqual(['new', 'outdated']);
+    const both = [a.usages[0]!, usage('turn-a2', 'turn-a', a.source)];
+    const below = { ...b, usages: [usage('turn-b', 'turn-a2', b.source)] };
+    expect(kinds([{ ...cleared, shown: both }, below, c])).toEqual(['new', 'fresh', 'fresh']);
     // A kernel that was restarted since does not have it.
     expect(kinds([{ ...cleared, counts: false }, b, c])).toEqual(['new', 'outdated', 'outdated']);
   });

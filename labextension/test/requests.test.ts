@@ -24,6 +24,7 @@ function opened() {
     digests: new ImageDigests(),
     cell: (id: string) => (id === 'a' ? {} : undefined),
     cells: vi.fn(() => [cell('a', '%%llm\na')]),
+    kernelHas: vi.fn(),
     kernelGone: vi.fn()
   };
   type Given = ConstructorParameters<typeof Requests>;

@@ -40,7 +40,7 @@ describe('a snapshot', () => {
 
   it('names the turn that the running cell showed before its outputs were cleared', () => {
     const cells = ['a', 'b'].map(id =>
-      cell(id, `%%llm\n${id}`, { shown: usage(`turn-${id}`, null, '') })
+      cell(id, `%%llm\n${id}`, { shown: [usage(`turn-${id}`, null, '')] })
     );
     const turns = (take(cells, 'b')!.message.cells as any[]).map(({ turn }) => turn);
     expect(turns).toEqual([null, 'turn-b']);

@@ -29,9 +29,17 @@ describe('references to attachments', () => {
 
   it('are options of a magic, too', () => {
     const source =
-      '%%llm -a attachment:b.png --image=attachment:a%20b.png --image "attachment:c d.png" -a x.png\n' +
+      '%%llm -a attachment:b.png --image=attachment:a%20b.png --image "attachment:c d.png" -a x.png ' +
+      '-a=attachment:g.png -a attachment:"h i.png"\n' +
       'And ![](attachment:e.png)? Not -a attachment:f.png';
-    expect(references(source)).toEqual(['b.png', 'a b.png', 'c d.png', 'e.png']);
+    expect(references(source)).toEqual([
+      'b.png',
+      'a b.png',
+      'c d.png',
+      'g.png',
+      'h i.png',
+      'e.png'
+    ]);
     expect(references('x = 1\n  %llm -aattachment:b.png What?')).toEqual(['b.png']);
     expect(
       withoutReference('%%llm -a attachment:b.png -t 0\n![](attachment:b.png)?', 'b.png')

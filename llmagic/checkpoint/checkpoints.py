@@ -294,7 +294,7 @@ class Checkpoints:
             self.tree.evict()
             return state.nbytes
         disk = self.disk if exact else None
-        if disk is None and not self._fits(branch):
+        if disk is None and end.key not in self.tree.pinned and not self._fits(branch):
             return 0
         index, parent = self._parent(branch)
         steps = tuple(branch.steps[index:])
@@ -318,13 +318,9 @@ class Checkpoints:
         """Whether the budget could hold what a checkpoint at the end of a branch stands on.
 
         Otherwise it would be the first to go, at every boundary with all rows since the last one
-        that was kept. Of a window, whose cache holds more than its checkpoint would, only the rows
-        of the other layers count.
+        that was kept.
         """
-        size = self.context.state_size(branch.sequence)
-        if self.slides:
-            size -= self.context.state_size(branch.sequence, partial=True)
-        return size <= self.tree.budget
+        return self.context.state_size(branch.sequence) <= self.tree.budget
 
     def _end_state(self, branch: Branch, settled: Payload | None) -> Bytes:
         try:

@@ -55,14 +55,15 @@ class DiskTier:
         self.labels = {"model": model}
         # Keys of checkpoints that the store has not written yet.
         self._waiting: set[bytes] = set()
-        # Keys of those that stand on one that is gone.
-        self._broken: set[bytes] = set()
+        # Keys of those that stand on one that is gone, each with the key of that.
+        self._broken: dict[bytes, bytes] = {}
 
     def save(self, last: Step, payload: Payload, parent: bytes | None) -> None:
         """Write the checkpoint that ends with step `last` behind the cell's back."""
         # One that is there already is left alone, and counts as used.
         self._waiting.add(last.key)
-        self._broken.clear()  # it may be the one that was missing
+        if last.key in self._broken.values():
+            self._broken = {key: gone for key, gone in self._broken.items() if gone != last.key}
         self._store.put(
             Kind.CHECKPOINT,
             last.key,
@@ -144,15 +145,18 @@ class DiskTier:
             missing.append(at)
             meta = self._store.meta(Kind.CHECKPOINT, steps[at].key)
             name = "" if meta is None else meta.get("parent", "")
-            at = places.get(bytes.fromhex(name)) if name else None
-            if meta is None or (name and at is None):
-                self._broken.update(steps[each].key for each in missing)
+            above = bytes.fromhex(name) if name else None
+            if meta is None or (above is not None and above not in places):
+                gone = steps[at].key if meta is None or above is None else above
+                self._broken |= {steps[each].key: gone for each in missing}
                 return None
+            at = None if above is None else places[above]
         begin = places[parent.key] + 1 if parent is not None else 0
         for at in reversed(missing):
             payload = self._read(steps[at], steps[begin].position)
             if payload is None:
-                self._broken.update(steps[each].key for each in missing if each >= at)
+                gone = steps[at].key
+                self._broken |= {steps[each].key: gone for each in missing if each >= at}
                 return None
             parent = Node(parent, tuple(step.bare() for step in steps[begin : at + 1]), payload)
             tree.add(parent)

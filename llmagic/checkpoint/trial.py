@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llmagic.checkpoint.payload import Layout, Payload, Payloads
-from llmagic.errors import CheckpointError
+from llmagic.errors import CheckpointError, Interrupted
 from llmagic.model.vision import Projector
 from llmagic.sequence import Media, Sequence, Span, Step
 
@@ -164,6 +164,8 @@ class Trial:
 
     def _step(self, step: Step, sequence: int) -> None:
         span, context = step.span, self._context
+        if context.interrupt.is_set():
+            raise Interrupted("a layout was not tried to its end.")
         if isinstance(span, Media):
             assert self._projector is not None
             embedding, _ = self._projector.encode(span)

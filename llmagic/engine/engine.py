@@ -45,6 +45,12 @@ NOT_EXACT = (
 )
 
 
+NO_MEMORY = (
+    "memory ran out while it was tried how to restore this model's state, so no checkpoints are "
+    "kept. Close something, and load the model again."
+)
+
+
 @dataclass
 class Outcome:
     """What one call of `Engine.answer` did; complete also when it raised."""
@@ -222,7 +228,9 @@ class Engine:
             raise Interrupted(NOT_LOADED)
 
     def _disk(self, store: Store | None, layout: Layout) -> DiskTier | None:
-        if store is None:
+        # A layout taken for lack of memory is not what the next process finds, which could not use
+        # its files, and would not write others in their place.
+        if store is None or self.verdict.lacked_memory:
             return None
         needs_state = has_state(self.model.memory, layout)
         return DiskTier(store, layout, self.model.name, needs_state=needs_state)
@@ -287,7 +295,7 @@ class Engine:
             )
         if not self.verdict.exact and not self._warned:
             self._warned = True
-            tell(Notice(NOT_EXACT))
+            tell(Notice(NO_MEMORY if self.verdict.lacked_memory else NOT_EXACT))
         with self.interrupt:
             try:
                 grammar = self._grammar(sampling, tell)

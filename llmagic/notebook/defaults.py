@@ -58,9 +58,11 @@ class Defaults(HasTraits):
         min=0,
         help="bytes of checkpoints in memory, those waiting for the disk among them",
     ).tag(config=True)
-    image_budget = Int(Loading.image_budget, min=0, help="bytes of image embeddings").tag(
-        config=True
-    )
+    image_budget = Int(
+        Loading.image_budget,
+        min=0,
+        help="bytes of image embeddings, and of pictures of earlier turns",
+    ).tag(config=True)
     kv_type = Enum(("f16", "q8_0", "q4_0"), Loading.kv_type, help="attention cache").tag(
         config=True
     )

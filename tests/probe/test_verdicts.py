@@ -125,7 +125,7 @@ def test_a_record_is_what_was_kept(tmp_path: Path) -> None:
 
 DIES = """
 import os, sys
-from llmagic.checkpoint.payload import Layout, Payloads
+from llmagic.checkpoint.payload import Layout
 from llmagic.checkpoint.trial import Trial
 from llmagic.session import Session
 
