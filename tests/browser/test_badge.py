@@ -68,6 +68,13 @@ def test_stale_while_typing_and_run_again_in_order(lab: Open, toy_llama: Toy) ->
     assert ran == [page.source(index) for index in (1, 2, 4)]
     assert page.usage(4)["after"] == page.usage(2)["turn"]
 
+    # The kernel goes on from what it has, also where the output was cleared.
+    page.select(1)
+    page.command("notebook:clear-cell-output")
+    page.expect(None, "new", "fresh", None, "fresh")
+    page.run(2)
+    page.expect(None, "new", "fresh", None, "fresh")
+
 
 def test_tomorrow_only_the_last_cell_is_run(lab: Open, toy_llama: Toy) -> None:
     page = lab([load(toy_llama), ask("one"), ask("two"), ask("three")])

@@ -83,6 +83,15 @@ def test_paste_ask_edit_and_ask_again(lab: Open, toy_qwen: Toy) -> None:
     assert page.sent()[-1]["bytes"] < 6 * 1024 * 1024
     page.shot("photo")
 
+    # The same picture, named by an option.
+    (name,) = attached(page, 1)
+    page.write(1, ask("What is this?", f" -a attachment:{name}"))
+    page.save()
+    assert attached(page, 1) == [name]
+    assert page.strip(1).locator("img").count() == 1
+    assert page.run(1)["prompt"]["images"] == 1
+    assert page.errors(1) == ""
+
 
 def test_undo_remove_duplicate_save_split_and_merge(lab: Open) -> None:
     page = lab(["%%llm\nWhat is this?", "x = 1"])
