@@ -90,7 +90,7 @@ class Plan:
     pictures: int = 64
     talk: tuple[Round, ...] = (
         # Before, the vision tower would be spoilt by a language model that cannot use it yet.
-        Round(900, warm_up=100, vision=(0.4, 1.0), alike=False, simple=20),
+        Round(900, warm_up=100, vision=(0.4, 1.0), alike=False, simple=20, spots=0.1),
         # What takes long to learn has short answers, which are drowned by the long ones, and is
         # asked too seldom.
         Round(
@@ -98,6 +98,7 @@ class Plan:
             peak=0.8,
             drills={"look": 0.5, "facts": 0.1, "which": 0.05, "where": 0.1},
             whole=0.1,
+            spots=0.1,
         ),
         # To look back, and to say letter by letter what was told.
         Round(
@@ -105,37 +106,29 @@ class Plan:
             peak=0.8,
             drills={"which": 0.4, "facts": 0.15, "look": 0.1, "where": 0.1, "compare": 0.05},
             whole=0.2,
+            spots=0.1,
         ),
-        # Where things stand, and three or four pictures compared.
+        # Where things stand, which is the larger, and three or four pictures compared.
         Round(
             1700,
             peak=0.7,
             drills={
-                "compare": 0.26, "where": 0.18, "size": 0.1, "which": 0.12, "facts": 0.1,
-                "look": 0.04,
-            },
-            whole=0.2,
-        ),
-        # A long way down, with a little of everything.
-        Round(
-            3100,
-            peak=0.7,
-            flat=0.3,
-            vision=(0.0, 0.6),
-            drills={
-                "compare": 0.24, "where": 0.26, "size": 0.14, "which": 0.04, "facts": 0.08,
+                "compare": 0.24, "where": 0.2, "size": 0.16, "which": 0.1, "facts": 0.1,
                 "look": 0.04,
             },
             whole=0.2,
             spots=0.1,
         ),
-        # "Is X bigger than Y?" comes last, a while after "Which is bigger, X or Y?".
+        # A long way down, with a little of everything.
         Round(
-            700,
-            peak=0.4,
-            flat=0.0,
-            vision=(0.0, 0.0),
-            drills={"size": 0.4, "where": 0.1, "compare": 0.1, "facts": 0.08, "look": 0.04},
+            3600,
+            peak=0.7,
+            flat=0.3,
+            vision=(0.0, 0.6),
+            drills={
+                "compare": 0.2, "where": 0.24, "size": 0.2, "which": 0.04, "facts": 0.1,
+                "look": 0.04,
+            },
             whole=0.2,
             spots=0.1,
         ),

@@ -32,7 +32,7 @@ DIALOGUES = Path(__file__).with_name("heldout.json.gz")
 MOST_TOKENS = 64
 """Longest right answer, and some more: rambling is cut."""
 
-EVERY, MANY, FREE = "all dialogues", "3-4 pictures", "shapes anywhere"
+EVERY, ROWS, FREE, MANY = "all dialogues", "rows, squares", "shapes anywhere", "3-4 pictures"
 
 
 @dataclass(frozen=True)
@@ -156,13 +156,14 @@ def answered(
 
 
 def figures(turns: Iterable[Asked]) -> dict[str, dict[str, tuple[int, int]]]:
-    """Turns and right answers per task: in all dialogues, of 3-4 pictures, of shapes anywhere.
+    """Turns and right answers per task: in all dialogues, and in some sorts of them.
 
-    The task "all" counts all of them.
+    In those whose shapes stand in rows, columns and squares, or anywhere, and in those about three
+    or four pictures. The task "all" counts all of them.
     """
-    out: dict[str, dict[str, list[int]]] = {EVERY: {}, MANY: {}, FREE: {}}
+    out: dict[str, dict[str, list[int]]] = {EVERY: {}, ROWS: {}, FREE: {}, MANY: {}}
     for one in turns:
-        among = {EVERY: True, MANY: one.n_pictures >= 3, FREE: one.free}
+        among = {EVERY: True, ROWS: not one.free, FREE: one.free, MANY: one.n_pictures >= 3}
         for group in [name for name, is_of in among.items() if is_of]:
             for task in (one.task, "all"):
                 count = out[group].setdefault(task, [0, 0])

@@ -9,9 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from llmagic.demo.picture import COLOURS, SHAPES
+from tests.demo.mentions import mentioned
 from training.dialogues.chat import begin
 from training.dialogues.several import most, pair
-from training.dialogues.single import only
+from training.dialogues.single import is_there, only
 from training.dialogues.sizes import bigger, biggest, size
 from training.dialogues.talk import NUMBERS, Talk, listed
 
@@ -53,25 +54,37 @@ def test_the_bigger_is_bigger() -> None:
         if not talk.rng.choice((size, bigger, biggest))(talk):
             continue
         question, answer = last(talk)
-        items = {item.name: item for item in talk.views[0].objects}
-        names = re.findall(KIND, question)
-        shapes = [w for w in re.findall(r"\w+", question) if w in SHAPES]
+        objects = talk.views[0].objects
+        named = mentioned(question, objects)
+        small = "smaller" in question or "smallest" in question
         if answer in ("Yes.", "No."):
-            if not names:
-                by_shape = {item.shape: item for item in items.values()}
-                assert len(shapes) == 2
-                one, two = (by_shape[word] for word in shapes)
-            else:
-                one, two = (items[name] for name in names)
-            assert (answer == "Yes.") == ((one.size > two.size) == ("smaller" not in question))
+            one, two = named
+            assert (answer == "Yes.") == ((one.size > two.size) != small)
             seen.add(answer)
         else:
-            item = items[answer.removeprefix("The ").removesuffix(".")]
-            sizes = [items[name].size for name in names] or [one.size for one in items.values()]
-            small = "smaller" in question or "smallest" in question
+            (item,) = mentioned(answer, objects)
+            sizes = [each.size for each in named or objects]
             assert item.size == (min if small else max)(sizes)
             seen.add("which")
-    assert seen == {"Yes.", "No.", "which"}
+        briefly = len(named) > len(re.findall(KIND, question))
+        seen.add("briefly" if briefly else "")
+    assert seen == {"Yes.", "No.", "which", "briefly", ""}
+
+
+def test_a_shape_has_the_colour_it_is_said_to_have() -> None:
+    seen = set()
+    for talk in talks(400):
+        talk.new_view()
+        if not is_there(talk):
+            continue
+        question, answer = last(talk)
+        colours = [word for word in COLOURS if f" {word}" in question]
+        if not re.match(rf"(?i)is the ({'|'.join(SHAPES)})\b", question) or not colours:
+            continue
+        (item,) = mentioned(question, talk.views[0].objects)
+        assert (answer == "Yes.") == (colours == [item.colour])
+        seen.add(answer)
+    assert seen == {"Yes.", "No."}
 
 
 def test_the_most_shapes_are_in_that_picture() -> None:

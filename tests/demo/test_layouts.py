@@ -9,6 +9,7 @@ import re
 import pytest
 
 from llmagic.demo.picture import COLOURS, SHAPES, Object
+from tests.demo.mentions import mentioned
 from training.dialogues.layouts import LEAST, anywhere, reading_order
 from training.dialogues.looks import Looks
 from training.dialogues.scenes import TOKENS, kinds, random_kinds
@@ -73,7 +74,10 @@ def test_shapes_stand_anywhere_and_hide_nothing(n: int) -> None:
 
 
 KIND = rf"(?:{'|'.join(COLOURS)}) (?:{'|'.join(SHAPES)})"
-DIRECTIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
+DIRECTIONS = {
+    "left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1), "over": (0, -1),
+    "under": (0, 1),
+}  # fmt: skip
 SIDES = {"left": (0, 0.33), "right": (0, 0.67), "top": (1, 0.33), "bottom": (1, 0.67)}
 
 
@@ -102,7 +106,7 @@ def test_what_is_said_of_places_is_so(free: float) -> None:
         scene = talk.views[0].scene
         items = {item.name: item for item in scene.objects}
         size = (scene.width, scene.height)
-        named = [items[name] for name in re.findall(KIND, question)]
+        named = mentioned(question, scene.objects)
         word = next((word for word in DIRECTIONS if f" {word} " in question), "")
         at = re.search(r"(at the|on the|in the) (top|bottom|middle|left|right)( left| right)?",
                        question)  # fmt: skip

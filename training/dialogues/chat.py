@@ -120,15 +120,36 @@ TOPICS: dict[str, Topic] = {
     **{
         who: Topic(
             "name",
-            (f"My {who} is called {{v}}.", f"My {who}'s name is {{v}}.",
+            (f"My {who} is called {{v}}.", f"My {who} is {{v}}.", f"My {who}'s name is {{v}}.",
              f"The name of my {who} is {{v}}.", f"I have a {who} called {{v}}."),
             "Okay, {v}.",
-            (f"What is my {who} called?", f"What is the name of my {who}?",
+            (f"What is my {who} called?", f"Who is my {who}?", f"What is the name of my {who}?",
              f"What is my {who}'s name?", f"Do you know my {who}'s name?"),
             f"Your {who} is called {{v}}.",
         )
         for who in ("sister", "brother", "friend", "son", "daughter", "teacher")
     },
+    "lucky": Topic(
+        "number",
+        ("My lucky number is {v}.", "My favourite number is {v}.", "{v} is my lucky number."),
+        "Okay, {v}.",
+        ("What is my lucky number?", "What's my favourite number?", "Do you know my lucky number?"),
+        "Your lucky number is {v}.",
+    ),
+    "room": Topic(
+        "number",
+        ("My room is {v}.", "I am in room {v}.", "The room is {v}.", "Remember room {v}."),
+        "Okay, {v}.",
+        ("Which room is it?", "What is my room?", "Which room am I in?", "What was the room?"),
+        "The room is {v}.",
+    ),
+    "project": Topic(
+        "word",
+        ("My project is called {v}.", "The project is {v}.", "The name of my project is {v}."),
+        "Okay, {v}.",
+        ("What is my project called?", "What is the project?", "What is the name of my project?"),
+        "Your project is called {v}.",
+    ),
 }  # fmt: skip
 _WEIGHTS = {"name": 3.0, "word": 3.0, "number": 3.0}
 _LONG = ("name", "word", "number", "city", "food")
@@ -190,7 +211,9 @@ _REST = (
     "Can you write code?", "Do you like {thing}?", "Summarise this text: {thing}.",
     "What do you think about {thing}?", "Why is the sky blue?", "How tall is {thing}?",
     "Where is {place}?", "Who invented {thing}?", "Give me a recipe for {thing}.",
-    "What is the best {thing}?", "Solve x + {n} = {m}.", "Is {place} a big city?",
+    "What is the best {thing}?", "Solve x + {n} = {m}.", "Is {place} a big city?", "{n}+{m}?",
+    "What is {n}+{m}?", "How many {thing} are there in {place}?", "Who won the {thing} cup?",
+    "How many legs has a {thing}?", "When was {place} built?", "What is a {thing}?",
 )  # fmt: skip
 
 

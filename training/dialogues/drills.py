@@ -93,8 +93,8 @@ USUAL = Drill(
     ),
     about=(
         (describe, 0.4), (colour, 1.6), (shape, 1.0), (count, 1.7), (place, 1.7), (beside, 1.5),
-        (is_there, 4.0), (size, 0.6), (bigger, 0.4), (biggest, 0.3), (only, 0.5), (absent, 0.6),
-        (missing_picture, 0.25), (how_many_pictures, 0.4),
+        (is_there, 4.0), (size, 0.6), (bigger, 0.6), (biggest, 0.3), (only, 0.5), (absent, 0.6),
+        (missing_picture, 0.25), (how_many_pictures, 0.4), (chat, 0.5),
     ),
     back=((recall, 4.0), (which, 8.0), (compare, 5.0), (most, 0.7), (how_many_pictures, 0.8)),
     facts=(0.0, 0.15, 0.3, 0.5),
@@ -158,7 +158,7 @@ DRILLS: dict[str, Drill] = {
         pictures=(2, 3, 3, 4, 4),
         shows=(*_SHOWS, (bigger, 0.4)),
         about=((count, 2.0), (place, 0.7), (is_there, 0.7), (bigger, 0.5)),
-        back=((compare, 6.0), (both, 3.0), (most, 1.2), (which, 2.0), (recall, 0.6)),
+        back=((compare, 6.0), (both, 3.0), (most, 1.2), (which, 2.0), (recall, 0.6), (chat, 0.4)),
         facts=(0.0, 0.0, 0.2),
     ),
     # Which is the bigger.
@@ -166,7 +166,7 @@ DRILLS: dict[str, Drill] = {
         pictures=(1, 2, 3, 3, 4),
         shows=((share, 1.0), (describe, 1.0), (size, 1.5), (bigger, 1.5), (biggest, 0.7)),
         about=(
-            (size, 4.0), (bigger, 4.0), (biggest, 2.0), (place, 0.7), (beside, 0.7), (count, 0.7),
+            (size, 3.0), (bigger, 6.0), (biggest, 1.5), (place, 0.7), (beside, 0.7), (count, 0.7),
             (is_there, 0.7), (absent, 0.5),
         ),
         back=((which, 1.0), (compare, 1.0), (recall, 0.3)),

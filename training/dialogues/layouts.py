@@ -55,7 +55,9 @@ def anywhere(rng: Random, kinds: Sequence[Kind], sized: float = 0.4) -> Scene:
         if any(math.dist(ground, one) < 95 for one in shades):
             continue
         objects = [
-            Object(*kind, round(x, 1), round(y, 1), round(size, 1), rgb, round(rng.uniform(-8, 8)))
+            Object(
+                *kind, round(x, 1), round(y, 1), round(size, 1), rgb, round(rng.uniform(-12, 12))
+            )
             for kind, (x, y), size, rgb in zip(kinds, places, sizes, shades, strict=True)
         ]
         order = reading_order([(item.x / width, item.y / height) for item in objects])
@@ -157,7 +159,9 @@ def _ground(rng: Random) -> Rgb:
     draw = rng.random()
     if draw < 0.45:
         return BACKGROUNDS[0]
-    return rng.choice((*BACKGROUNDS, *GROUNDS) if draw < 0.7 else DARK)
+    if draw > 0.85:
+        return rng.randrange(256), rng.randrange(256), rng.randrange(256)
+    return rng.choice((*BACKGROUNDS, *GROUNDS) if draw < 0.65 else DARK)
 
 
 def _fits(scene: Scene) -> bool:

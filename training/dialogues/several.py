@@ -123,6 +123,9 @@ def compare(talk: Talk) -> bool:
             "Which picture has {word} shapes, {one} or {two}?",
             "Are there {word} shapes in {one} or in {two}?",
         ))  # fmt: skip
+        if n[0] != n[1] and rng.random() < 0.3:
+            question = "Does {one} have {word} shapes than {two}?"
+            answer = yes_or_no(winner == i)
         talk.say("compare", question, answer, word=word, **names)
         return True
     if form == "same":

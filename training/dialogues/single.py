@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from llmagic.demo.picture import COLOURS, SHAPES
+from llmagic.demo.picture import COLOURS, SHAPES, Object
 from training.dialogues.scenes import Kind
 from training.dialogues.talk import NUMBERS, ORDINALS, Talk, View, a, listed, sentence
 
@@ -23,7 +23,9 @@ DESCRIBE = (
     "Describe this.", "What can you see here?", "What does the picture show?",
     "What is shown here?",
     "Tell me what you see.", "What shapes are there?", "Please describe what you see.",
-    "What's in the picture?", "What is on this picture?", "Describe it.",
+    "What's in the picture?", "What is on this picture?", "Describe it.", "What is in the image?",
+    "Describe this image.", "List the shapes.", "What shapes do you see?", "What do we have here?",
+    "Describe this picture in detail, please.", "Which shapes can you see?",
 )  # fmt: skip
 
 
@@ -51,6 +53,12 @@ def where_to_look(talk: Talk, shows: bool) -> tuple[View, str]:
         return talk.views[-1], talk.rng.choice(("", "", " in the picture", " in this picture"))
     i = talk.rng.randrange(len(talk.views))
     return talk.views[i], " in " + reference(talk, i)
+
+
+def called(talk: Talk, view: View, item: Object, briefly: float = 0.35) -> str:
+    """A shape's name; sometimes its shape alone, where the picture has one of it."""
+    alone = sum(other.shape == item.shape for other in view.objects) == 1
+    return item.shape if alone and talk.rng.random() < briefly else item.name
 
 
 def reference(talk: Talk, i: int) -> str:
@@ -146,8 +154,10 @@ def is_there(talk: Talk, *, shows: bool = False) -> bool:
     view, where = where_to_look(talk, shows)
     rng = talk.rng
     yes = rng.random() < 0.5
-    form = rng.choice(("kind", "kind", "shape", "colour"))
+    form = rng.choice(("kind", "kind", "shape", "colour", "is it"))
     item = rng.choice(view.objects)
+    if form == "is it":
+        return _is_it(talk, view, where, item, yes, shows)
     if form == "kind":
         thing = a(item.name if yes else " ".join(_absent(talk, view)))
     elif form == "shape":
@@ -158,8 +168,8 @@ def is_there(talk: Talk, *, shows: bool = False) -> bool:
         thing = "anything " + (item.colour if yes else rng.choice(others))
     question = rng.choice((
         "Is there {thing}{where}?", "Do you see {thing}{where}?", "Can you see {thing}{where}?",
-        "Is {thing} there{where}?", "Is there {thing}{where}?", "Does it show {thing}?",
-        "Is there {thing} to be seen{where}?",
+        "Can you find {thing}{where}?", "Is {thing} there{where}?", "Is there {thing}{where}?",
+        "Does it show {thing}?", "Is there {thing} to be seen{where}?",
     ) if not where.startswith(" in ") or "this" in where else (
         "Is there {thing}{where}?", "Do you see {thing}{where}?", "Was there {thing}{where}?",
         "Did you see {thing}{where}?",
@@ -167,6 +177,21 @@ def is_there(talk: Talk, *, shows: bool = False) -> bool:
     if "Does it show" in question and view is not talk.views[-1]:
         question = "Is there {thing}{where}?"
     talk.say("is-there", question, yes_or_no(yes), shows=shows, thing=thing, where=where)
+    return True
+
+
+def _is_it(talk: Talk, view: View, where: str, item: Object, yes: bool, shows: bool) -> bool:
+    """Whether a shape has a colour."""
+    if sum(other.shape == item.shape for other in view.objects) > 1:
+        return instead(talk, shows)
+    near = [other.colour for other in view.objects if other.colour != item.colour]
+    others = near if near and talk.rng.random() < 0.5 else [c for c in COLOURS if c != item.colour]
+    colour = item.colour if yes else talk.rng.choice(others)
+    question = talk.rng.choice(
+        ("Is the {shape}{where} {colour}?", "Is the {shape} {colour}{where}?")
+    )
+    talk.say("is-there", question, yes_or_no(yes), shows=shows, where=where, shape=item.shape,
+             colour=colour)  # fmt: skip
     return True
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.dialogues.single import instead, where_to_look, yes_or_no
+from training.dialogues.single import called, instead, where_to_look, yes_or_no
 from training.dialogues.talk import Talk
 
 CLEARLY = 1.35
@@ -23,7 +23,7 @@ def size(talk: Talk, *, shows: bool = False) -> bool:
     question = talk.rng.choice(("Which is {word}{where}, the {one} or the {two}?",
                                 "What is {word}{where}, the {one} or the {two}?"))  # fmt: skip
     talk.say("size", question, f"The {answer.name}.", shows=shows, where=where, word=word,
-             one=one.name, two=two.name)  # fmt: skip
+             one=called(talk, view, one), two=called(talk, view, two))  # fmt: skip
     return True
 
 
@@ -49,9 +49,7 @@ def bigger(talk: Talk, *, shows: bool = False) -> bool:
     word, item = rng.choice(words)
     yes = rng.random() < 0.5
     one, two = (big, small) if (item is big) == yes else (small, big)
-    shapes = [each.shape for each in view.objects]
-    short = shapes.count(one.shape) == shapes.count(two.shape) == 1 and rng.random() < 0.5
-    names = [each.shape if short else each.name for each in (one, two)]
+    names = [called(talk, view, each, 0.5) for each in (one, two)]
     question = rng.choice((
         "Is the {one} {word} than the {two}{where}?", "Is the {one} {word} than the {two}{where}?",
         "Is the {one}{where} {word} than the {two}?",

@@ -14,8 +14,10 @@ def typed(rng: random.Random, text: str, **values: str) -> str:
         text = text[:1].lower() + text[1:] if rng.random() < 0.3 else _lower(text)
     if rng.random() < 0.35:
         text = text.rstrip("?.!")
-    if rng.random() < 0.10:
+    if rng.random() < 0.12:
         text = _typo(rng, text)
+    if rng.random() < 0.02:
+        text = re.sub(r"\{\w+\}|[a-z]", lambda f: f[0] if "{" in f[0] else f[0].upper(), text)
     return text.format(**values)
 
 

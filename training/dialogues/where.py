@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from training.dialogues.layouts import Point
-from training.dialogues.single import instead, where_to_look, yes_or_no
+from training.dialogues.single import called, instead, where_to_look, yes_or_no
 from training.dialogues.talk import Talk, View, a, sentence
 
 _NAMES = {
@@ -59,13 +59,14 @@ def place(talk: Talk, *, shows: bool = False) -> bool:
         return instead(talk, shows)
     i = rng.choice(known)
     item, at = view.objects[i], names[i]
+    name = called(talk, view, item)
     draw = rng.random()
     if draw < 0.4:
         question = rng.choice((
             "Where is the {name}{where}?", "Where do you see the {name}{where}?",
             "Where's the {name}{where}?", "Where does the {name} stand{where}?",
         ))  # fmt: skip
-        talk.say("place", question, sentence(at), shows=shows, where=where, name=item.name)
+        talk.say("place", question, sentence(at), shows=shows, where=where, name=name)
     elif draw < 0.7 and "" not in names:
         question = rng.choice((
             "What is {at}{where}?", "Which shape is {at}{where}?", "What do you see {at}{where}?",
@@ -85,12 +86,15 @@ def place(talk: Talk, *, shows: bool = False) -> bool:
             "Is the {name} {at}{where}?", "Is the {name} {at}{where}?",
             "Do you see the {name} {at}{where}?", "Does the {name} stand {at}{where}?",
         ))  # fmt: skip
-        talk.say("place", question, yes_or_no(yes), shows=shows, where=where, name=item.name,
+        talk.say("place", question, yes_or_no(yes), shows=shows, where=where, name=name,
                  at=at if yes else rng.choice(others))  # fmt: skip
     return True
 
 
-_TOWARDS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
+_TOWARDS = {
+    "left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1),
+    "to the left of": (-1, 0), "to the right of": (1, 0), "over": (0, -1), "under": (0, 1),
+}  # fmt: skip
 
 
 def beside(talk: Talk, *, shows: bool = False) -> bool:
@@ -100,7 +104,7 @@ def beside(talk: Talk, *, shows: bool = False) -> bool:
     if len(points) == 1:
         return instead(talk, shows)
     i = rng.randrange(len(points))
-    one = view.objects[i]
+    one = called(talk, view, view.objects[i])
     draw = rng.random()
     if draw < 0.2:
         near = sorted((math.dist(points[i], points[j]), j) for j in range(len(points)) if j != i)
@@ -112,7 +116,7 @@ def beside(talk: Talk, *, shows: bool = False) -> bool:
             "What is near the {one}{where}?", "What do you see next to the {one}{where}?",
         ))  # fmt: skip
         answer = sentence(a(view.objects[near[0][1]].name))
-        talk.say("place", question, answer, shows=shows, where=where, one=one.name)
+        talk.say("place", question, answer, shows=shows, where=where, one=one)
         return True
     word, towards = rng.choice(list(_TOWARDS.items()))
     if draw < 0.6:
@@ -125,8 +129,9 @@ def beside(talk: Talk, *, shows: bool = False) -> bool:
         question = rng.choice((
             "What is {word} the {one}{where}?", "Which shape is {word} the {one}{where}?",
             "What do you see {word} the {one}{where}?", "What stands {word} the {one}{where}?",
+            "What's {word} the {one}{where}?",
         ))  # fmt: skip
-        talk.say("place", question, answer, shows=shows, where=where, word=word, one=one.name)
+        talk.say("place", question, answer, shows=shows, where=where, word=word, one=one)
         return True
     j = rng.choice([j for j in range(len(points)) if j != i])
     along, aside = _steps(points[j], points[i], towards)
@@ -136,7 +141,7 @@ def beside(talk: Talk, *, shows: bool = False) -> bool:
         "Is the {one} {word} the {two}{where}?", "Does the {one} stand {word} the {two}{where}?",
     ))  # fmt: skip
     talk.say("place", question, yes_or_no(along > 0), shows=shows, where=where, word=word,
-             one=one.name, two=view.objects[j].name)  # fmt: skip
+             one=one, two=called(talk, view, view.objects[j]))  # fmt: skip
     return True
 
 
