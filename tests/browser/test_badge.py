@@ -73,7 +73,7 @@ def test_stale_while_typing_and_run_again_in_order(lab: Open, toy_llama: Toy) ->
     page.command("notebook:clear-cell-output")
     page.expect(None, "new", "fresh", None, "fresh")
     page.run(2)
-    page.expect(None, "new", "fresh", None, "fresh")
+    page.expect(None, "new", "replayed", None, "fresh")
 
 
 def test_tomorrow_only_the_last_cell_is_run(lab: Open, toy_llama: Toy) -> None:
