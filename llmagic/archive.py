@@ -17,13 +17,10 @@ from llmagic.prompt.parts import ImagePart, Part, ReplyPart, TextPart
 from llmagic.prompt.tools import Tool, Use
 from llmagic.sequence import Sequence
 from llmagic.settings import Loading, Sampling
-from llmagic.store import TURN, Kind, Store
+from llmagic.store import TOUCH_SECONDS, TURN, Kind, Store
 from llmagic.turns import Answer, Round, Turn, asked_key
 
 VERSION = 1
-
-TOUCH_SECONDS = 60.0
-"""A turn that was marked as used so many seconds ago is marked again."""
 
 
 class Archive:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from llmagic.store.container import TURN, Entry, Header, Kind
 from llmagic.store.folder import Record, located, root
-from llmagic.store.store import DEFAULT_BUDGET, Store, Usage
+from llmagic.store.store import DEFAULT_BUDGET, TOUCH_SECONDS, Store, Usage
 
 __all__ = [
     "DEFAULT_BUDGET",
+    "TOUCH_SECONDS",
     "TURN",
     "Entry",
     "Header",

@@ -22,6 +22,7 @@ GIB = 1 << 30
 DEFAULT_BUDGET = 10 * GIB
 QUEUE = GIB // 4
 TOUCH_SECONDS = 60.0
+"""What was marked as used less long ago is not marked again."""
 
 _T = TypeVar("_T")
 

@@ -18,6 +18,7 @@ from llmagic.checkpoint.payload import Layout, Payloads
 from llmagic.checkpoint.probe import ONLY_WHOLE, Verdict, candidates
 from llmagic.checkpoint.trial import Trial
 from llmagic.checkpoint.verdicts import ENDED, Record
+from llmagic.events import Event, Notice
 from llmagic.model.loading import Memory
 from tests.probe.conftest import Check, Opens
 from tests.toys import Toy
@@ -226,7 +227,10 @@ def test_a_probe_that_ran_out_of_memory_is_no_verdict(
         refused = session.engine.verdict.refused
         assert [reason for _, reason in refused] == ["memory ran out"] * 3
         # It answers all the same, and knows what it does not know.
-        assert not session.ask("hello", max_tokens=2, temperature=0).usage["restored"]["tokens"]
+        told: list[Event] = []
+        turn = session.ask("hello", max_tokens=2, temperature=0, on_event=told.append)
+        assert not turn.usage["restored"]["tokens"]
+        assert any(isinstance(each, Notice) and "memory ran out" in each.text for each in told)
     assert list((store / "probes").iterdir()) == []
     assert open_session(toy_named("qwen35")).status()["layout"] == "split"
 
