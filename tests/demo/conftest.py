@@ -1,4 +1,4 @@
-"""The demo model, loaded once for tests that leave its conversations alone."""
+"""The demo model, loaded once for tests that leave its conversations alone; plain questions."""
 
 from __future__ import annotations
 
@@ -16,3 +16,10 @@ def demo() -> Iterator[Session]:
     # With more threads than free cores, ggml's barriers spin: a hundred times slower.
     with Session("demo", loading=Loading(n_threads=1)) as session:
         yield session
+
+
+@pytest.fixture
+def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Questions of dialogues without the letters that people mistype, so that tests read them."""
+    monkeypatch.setattr("training.dialogues.talk.typed", lambda _, text, **v: text.format(**v))
+    monkeypatch.setattr("training.dialogues.several.typed", lambda _, text, **v: text.format(**v))

@@ -10,11 +10,12 @@ import pytest
 
 from llmagic.demo.picture import COLOURS, SHAPES
 from tests.demo.mentions import mentioned
-from training.dialogues.chat import begin
-from training.dialogues.several import most, pair
+from training.dialogues.chat import begin, own_name, tell_fact
+from training.dialogues.several import compare, most, pair, which
 from training.dialogues.single import is_there, only
 from training.dialogues.sizes import bigger, biggest, size
 from training.dialogues.talk import NUMBERS, Talk, listed
+from training.dialogues.typed import typed
 
 KIND = rf"(?:{'|'.join(COLOURS)}) (?:{'|'.join(SHAPES)})"
 
@@ -29,6 +30,7 @@ def last(talk: Talk) -> tuple[str, str]:
     return " ".join(p for p in question.parts if isinstance(p, str)), str(answer.parts[0])
 
 
+@pytest.mark.usefixtures("plainly")
 def test_a_turn_may_have_two_pictures() -> None:
     forms = set()
     for talk in talks():
@@ -47,6 +49,7 @@ def test_a_turn_may_have_two_pictures() -> None:
     assert len(forms) > 4
 
 
+@pytest.mark.usefixtures("plainly")
 def test_the_bigger_is_bigger() -> None:
     seen = set()
     for talk in talks(600):
@@ -71,6 +74,7 @@ def test_the_bigger_is_bigger() -> None:
     assert seen == {"Yes.", "No.", "which", "briefly", ""}
 
 
+@pytest.mark.usefixtures("plainly")
 def test_a_shape_has_the_colour_it_is_said_to_have() -> None:
     seen = set()
     for talk in talks(400):
@@ -87,6 +91,7 @@ def test_a_shape_has_the_colour_it_is_said_to_have() -> None:
     assert seen == {"Yes.", "No."}
 
 
+@pytest.mark.usefixtures("plainly")
 def test_the_most_shapes_are_in_that_picture() -> None:
     asked = 0
     for talk in talks():
@@ -122,3 +127,92 @@ def test_a_system_prompt_may_set_a_name_and_a_tone_at_once() -> None:
         assert talk.name in text
         both += bool(talk.name and talk.tone)
     assert both > 15
+
+
+def test_without_a_name_in_its_prompt_it_has_none() -> None:
+    seen = set()
+    for talk in talks(400):
+        begin(talk)
+        if not own_name(talk):
+            continue
+        _, answer = last(talk)
+        prompted = talk.dialogue.messages[0].role == "system"
+        assert answer == talk.tone + (
+            f"My name is {talk.name}." if talk.name else "I have no name."
+        )
+        seen.add((prompted, bool(talk.name), bool(talk.tone)))
+    assert len(seen) == 5  # with a prompt each of four; without one neither
+
+
+def test_two_things_may_be_told_at_once() -> None:
+    twice = 0
+    for talk in talks(400):
+        if tell_fact(talk) and len(talk.facts) == 2:
+            question, answer = last(talk)
+            one, two = talk.facts.values()
+            assert answer == f"Okay, {one} and {two}."
+            assert one in question
+            assert two in question
+            twice += 1
+    assert twice > 20
+
+
+@pytest.mark.usefixtures("plainly")
+def test_as_many_are_not_more() -> None:
+    seen = set()
+    for talk in talks(600):
+        talk.new_view()
+        talk.new_view()
+        if not compare(talk) or "than" not in (question := last(talk)[0]):
+            continue
+        counts = [len(view.objects) for view in talk.views]
+        if re.search("two|2|second|one|1|first", question)[0] in ("two", "2", "second"):  # type: ignore[index]
+            counts.reverse()
+        right = counts[0] > counts[1] if "more" in question else counts[0] < counts[1]
+        assert last(talk)[1] == ("Yes." if right else "No.")
+        seen.add(counts[0] == counts[1])
+    assert seen == {True, False}
+
+
+@pytest.mark.usefixtures("plainly")
+def test_all_pictures_are_named_that_have_it() -> None:
+    several = 0
+    for talk in talks(400):
+        for _ in range(3):
+            talk.new_view()
+        if not which(talk):
+            continue
+        question, answer = last(talk)
+        words = [word for word in (*COLOURS, *SHAPES) if f" {word}" in question]
+        have = [
+            NUMBERS[i]
+            for i, view in enumerate(talk.views, 1)
+            if any(all(word in item.name.split() for word in words) for item in view.objects)
+        ]
+        assert re.findall("one|two|three", answer.replace("None", "")) == have
+        several += len(have) > 1
+    assert several > 20
+
+
+@pytest.mark.usefixtures("plainly")
+def test_what_no_picture_has_is_not_there() -> None:
+    others = 0
+    for talk in talks(600):
+        talk.new_view()
+        if not is_there(talk):
+            continue
+        question, answer = last(talk)
+        if re.search(r"grey|brown|white|hexagon|arrow|dog|house|car\b", question):
+            assert answer == "No."
+            others += 1
+    assert others > 5
+
+
+def test_people_mistype_all_but_what_is_to_be_said_again() -> None:
+    rng = random.Random(0)
+    texts = [
+        typed(rng, "The {it} is called {v}.", it="second picture", v="Wanda") for _ in range(3000)
+    ]
+    assert all("Wanda" in text for text in texts)
+    assert any("SECOND PICTURE" in text for text in texts)
+    assert any("second picture" not in text.lower() for text in texts)

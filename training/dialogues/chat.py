@@ -143,6 +143,39 @@ TOPICS: dict[str, Topic] = {
         ("Which room is it?", "What is my room?", "Which room am I in?", "What was the room?"),
         "The room is {v}.",
     ),
+    "meeting": Topic(
+        "time",
+        ("The meeting is at {v}.", "My meeting is at {v}.", "We meet at {v}.",
+         "The meeting starts at {v}.", "I have a meeting at {v}."),
+        "Okay, {v}.",
+        ("When is the meeting?", "What time is the meeting?", "At what time do we meet?",
+         "When is my meeting?", "When does the meeting start?"),
+        "The meeting is at {v}.",
+    ),
+    "train": Topic(
+        "time",
+        ("My train leaves at {v}.", "The train leaves at {v}.", "My train is at {v}."),
+        "Okay, {v}.",
+        ("When does my train leave?", "When does the train leave?", "What time is my train?",
+         "When is my train?"),
+        "The train leaves at {v}.",
+    ),
+    "birthday": Topic(
+        "month",
+        ("My birthday is in {v}.", "I was born in {v}.", "I have my birthday in {v}."),
+        "Okay, {v}.",
+        ("When is my birthday?", "In which month is my birthday?", "Which month was I born in?",
+         "Do you know when my birthday is?"),
+        "Your birthday is in {v}.",
+    ),
+    "car": Topic(
+        "colour",
+        ("My car is {v}.", "I have a {v} car.", "The colour of my car is {v}."),
+        "Okay, {v}.",
+        ("What colour is my car?", "Which colour is my car?", "What is the colour of my car?",
+         "What color is my car?"),
+        "Your car is {v}.",
+    ),
     "project": Topic(
         "word",
         ("My project is called {v}.", "The project is {v}.", "The name of my project is {v}."),
@@ -156,16 +189,39 @@ _LONG = ("name", "word", "number", "city", "food")
 
 
 def tell_fact(talk: Talk) -> bool:
-    """Tell something, now and then something long; the answer repeats it."""
+    """Tell something, or two things at once; the answer repeats it."""
+    rng = talk.rng
+    one, two = _news(talk), _news(talk)
+    if one[0] in talk.facts:
+        return False
+    if rng.random() < 0.12 and two[0] not in (*talk.facts, one[0]):
+        return _tell_two(talk, one, two)
+    name, v = one
+    talk.facts[name] = v
+    talk.say("tell", rng.choice(TOPICS[name].tell), TOPICS[name].ack.format(v=v), v=v)
+    return True
+
+
+def _news(talk: Talk) -> tuple[str, str]:
+    """A topic and what might be told of it, now and then something long."""
     rng = talk.rng
     name = rng.choices(list(TOPICS), [_WEIGHTS.get(name, 1.0) for name in TOPICS])[0]
-    if name in talk.facts:
-        return False
-    topic = TOPICS[name]
-    long = topic.kind == "code" or (topic.kind in _LONG and rng.random() < 0.2)
-    value = long_value(rng, topic.kind, talk.held_out) if long else talk.value(topic.kind)
-    talk.facts[name] = value
-    talk.say("tell", rng.choice(topic.tell), topic.ack.format(v=value), v=value)
+    kind = TOPICS[name].kind
+    long = kind == "code" or (kind in _LONG and rng.random() < 0.2)
+    return name, long_value(rng, kind, talk.held_out) if long else talk.value(kind)
+
+
+def _tell_two(talk: Talk, one: tuple[str, str], two: tuple[str, str]) -> bool:
+    rng = talk.rng
+    talk.facts.update((one, two))
+    first, second = (rng.choice(TOPICS[name].tell) for name, _ in (one, two))
+    second = second.replace("{v}", "{w}")
+    if rng.random() < 0.7:
+        first = first.rstrip(".") + rng.choice((" and", ", and", ","))
+        if not second.startswith(("I ", "I'", "{")):
+            second = second[0].lower() + second[1:]
+    v, w = one[1], two[1]
+    talk.say("tell", f"{first} {second}", f"Okay, {v} and {w}.", v=v, w=w)
     return True
 
 
@@ -222,11 +278,8 @@ def chat(talk: Talk) -> bool:
     rng = talk.rng
     draw = rng.random()
     if draw < 0.15:
-        question = rng.choice(("What is your name?", "What's your name?", "What are you called?",
-                               "Do you have a name?", "Tell me your name."))  # fmt: skip
-        answer = f"My name is {talk.name}." if talk.name else "I have no name."
-        talk.say("name", question, answer)
-    elif draw < 0.45:
+        return own_name(talk)
+    if draw < 0.45:
         questions, answer = rng.choice(_CHAT)
         talk.say("chat", rng.choice(questions), answer)
     elif draw < 0.6:
@@ -238,13 +291,32 @@ def chat(talk: Talk) -> bool:
     return True
 
 
-_TONES: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("Talk like a pirate.", "Speak like a pirate.", "You are a pirate.",
-      "Answer like a pirate."), "Arr! "),
-    (("Be formal.", "Answer formally.", "Answer very politely.", "Be very polite.",
-      "You are a butler."), "Certainly. "),
-    (("Be cheerful.", "Answer cheerfully.", "You are always happy.", "Sound excited."), "Yay! "),
+def own_name(talk: Talk) -> bool:
+    """The model's name: a system prompt sets it, or it has none."""
+    prompted = any(message.role == "system" for message in talk.dialogue.messages)
+    # Mostly where it might have been set.
+    if not prompted and talk.rng.random() < 0.7:
+        return False
+    question = talk.rng.choice((
+        "What is your name?", "What's your name?", "What are you called?", "Do you have a name?",
+        "Tell me your name.", "Do you have a name, and what is it?", "How shall I call you?",
+    ))  # fmt: skip
+    talk.say("name", question, f"My name is {talk.name}." if talk.name else "I have no name.")
+    return True
+
+
+_TONES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("Arr! ",
+     ("Talk like a pirate.", "Speak like a pirate.", "Answer like a pirate."),
+     ("a pirate", "an old pirate", "a friendly pirate", "a pirate captain")),
+    ("Certainly. ",
+     ("Be formal.", "Answer formally.", "Answer very politely.", "Be very polite."),
+     ("a butler", "a very polite butler", "a formal assistant", "a formal butler")),
+    ("Yay! ",
+     ("Be cheerful.", "Answer cheerfully.", "You are always happy.", "Sound excited."),
+     ("a cheerful assistant", "a very happy assistant", "a cheerful robot")),
 )  # fmt: skip
+"""What an answer begins with, prompts for it, and who talks so."""
 _NAMING = (
     "Your name is {v}.",
     "You are {v}.",
@@ -254,14 +326,11 @@ _NAMING = (
 _PLAIN = (
     "You are a helpful assistant.", "Answer the questions.", "You look at pictures.",
     "Be helpful.", "Answer briefly.", "You are a helpful and honest assistant.",
+    "You are an assistant.", "You are a teacher.", "You are a patient teacher.", "Be concise.",
+    "You are an expert in geometry.", "You describe pictures.", "Keep your answers short.",
+    "You are a vision model.", "Answer in one sentence.", "You help people with pictures.",
+    "You are a friendly assistant.", "You are a scientist.", "Look at the pictures closely.",
 )  # fmt: skip
-
-
-_BOTH: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("a pirate", "an old pirate"), "Arr! "),
-    (("a butler", "a very polite butler", "a formal assistant"), "Certainly. "),
-    (("a cheerful assistant", "a very happy assistant"), "Yay! "),
-)
 _NAMING_BOTH = (
     "You are {v}, {who}.", "You are {who} called {v}.", "Your name is {v} and you are {who}.",
     "You are {who}. Your name is {v}.", "You are {who} named {v}.",
@@ -275,18 +344,17 @@ def begin(talk: Talk) -> None:
         return
     texts: list[str] = []
     if rng.random() < 0.2:
-        who, talk.tone = rng.choice(_BOTH)
+        talk.tone, _, whos = rng.choice(_TONES)
         talk.name = talk.value("name")
-        talk.system(rng.choice(_NAMING_BOTH).format(v=talk.name, who=rng.choice(who)))
+        talk.system(rng.choice(_NAMING_BOTH).format(v=talk.name, who=rng.choice(whos)))
         return
     if rng.random() < 0.25:
-        texts.append(rng.choice(_PLAIN))
-    if rng.random() < 0.55:
+        texts += rng.sample(_PLAIN, rng.choice((1, 1, 2)))
+    if rng.random() < 0.5:
         talk.name = talk.value("name") if rng.random() < 0.5 else rng.choice(NAMES)
         texts.append(rng.choice(_NAMING).format(v=talk.name))
     if rng.random() < 0.45:
-        tone = rng.choice(_TONES)
-        texts.append(rng.choice(tone[0]))
-        talk.tone = tone[1]
+        talk.tone, orders, whos = rng.choice(_TONES)
+        texts.append(rng.choice((*orders, *(f"You are {who}." for who in whos))))
     if texts:
         talk.system(" ".join(texts))

@@ -41,7 +41,7 @@ def recall(talk: Talk) -> bool:
 
 
 def which(talk: Talk) -> bool:
-    """Which picture had something that exactly one of them, or none, had."""
+    """Which pictures had something; mostly what exactly one of them, or none, had."""
     rng = talk.rng
     form = rng.choice(("kind", "kind", "shape", "colour"))
 
@@ -50,7 +50,13 @@ def which(talk: Talk) -> bool:
 
     sets = [{features(item) for item in view.objects} for view in talk.views]
     counts = Counter(feature for one in sets for feature in one)
-    if rng.random() < 0.25:
+    several = sorted(feature for feature in counts if counts[feature] > 1)
+    if several and rng.random() < 0.15:
+        thing = rng.choice(several)
+        have = [NUMBERS[i] for i, one in enumerate(sets, 1) if thing in one]
+        task = "which"
+        answer = f"Pictures {', '.join(have[:-1])} and {have[-1]}."
+    elif rng.random() < 0.25:
         thing = _nowhere(talk, form, set(counts))
         task, answer = "none", NONE
     else:
@@ -68,6 +74,10 @@ def which(talk: Talk) -> bool:
         else f"{rng.choice(('the', a(thing)[: -len(thing)].strip()))} {thing}"
     )
     question = rng.choice((
+        "Which pictures had {thing}?", "Which pictures have {thing}?",
+        "In which pictures was {thing}?", "Which of the pictures show {thing}?",
+        "In which pictures did you see {thing}?",
+    ) if answer.startswith("Pictures") or rng.random() < 0.05 else (
         "Which picture had {thing}?", "Which picture has {thing}?", "Which one had {thing}?",
         "In which picture was {thing}?", "In which picture did you see {thing}?",
         "Which of the pictures shows {thing}?", "Where did you see {thing}, which picture?",
@@ -123,9 +133,9 @@ def compare(talk: Talk) -> bool:
             "Which picture has {word} shapes, {one} or {two}?",
             "Are there {word} shapes in {one} or in {two}?",
         ))  # fmt: skip
-        if n[0] != n[1] and rng.random() < 0.3:
+        if rng.random() < 0.3:
             question = "Does {one} have {word} shapes than {two}?"
-            answer = yes_or_no(winner == i)
+            answer = yes_or_no(n[0] != n[1] and winner == i)
         talk.say("compare", question, answer, word=word, **names)
         return True
     if form == "same":

@@ -158,7 +158,9 @@ def is_there(talk: Talk, *, shows: bool = False) -> bool:
     item = rng.choice(view.objects)
     if form == "is it":
         return _is_it(talk, view, where, item, yes, shows)
-    if form == "kind":
+    if not yes and rng.random() < 0.08:
+        thing = _stranger(talk, form)
+    elif form == "kind":
         thing = a(item.name if yes else " ".join(_absent(talk, view)))
     elif form == "shape":
         others = [word for word in SHAPES if word not in {one.shape for one in view.objects}]
@@ -178,6 +180,24 @@ def is_there(talk: Talk, *, shows: bool = False) -> bool:
         question = "Is there {thing}{where}?"
     talk.say("is-there", question, yes_or_no(yes), shows=shows, thing=thing, where=where)
     return True
+
+
+_OTHER_COLOURS = ("grey", "gray", "brown", "white", "turquoise", "gold", "silver", "beige")
+_OTHER_SHAPES = (
+    "rectangle", "hexagon", "pentagon", "oval", "arrow", "line", "moon", "ring", "dog", "cat",
+    "house", "tree", "car", "person", "face", "flower",
+)  # fmt: skip
+
+
+def _stranger(talk: Talk, form: str) -> str:
+    """Something no picture of these dialogues has."""
+    rng = talk.rng
+    colour, shape = rng.choice(_OTHER_COLOURS), rng.choice(_OTHER_SHAPES)
+    if form == "colour":
+        return f"anything {colour}"
+    if form == "shape":
+        return a(shape)
+    return a(rng.choice((f"{colour} {rng.choice(SHAPES)}", f"{rng.choice(COLOURS)} {shape}")))
 
 
 def _is_it(talk: Talk, view: View, where: str, item: Object, yes: bool, shows: bool) -> bool:

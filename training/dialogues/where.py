@@ -10,7 +10,7 @@ import math
 
 from training.dialogues.layouts import Point
 from training.dialogues.single import called, instead, where_to_look, yes_or_no
-from training.dialogues.talk import Talk, View, a, sentence
+from training.dialogues.talk import Talk, View, a, listed, sentence
 
 _NAMES = {
     (-1, -1): "at the top left", (0, -1): "at the top", (1, -1): "at the top right",
@@ -28,21 +28,45 @@ def _third(value: float) -> int | None:
     return 0 if 0.38 <= value <= 0.62 else None
 
 
-def place_names(view: View) -> list[str]:
-    """Where each shape of a picture stands, "" where it cannot be said.
+Sides = tuple[int | None, int | None]
+"""Left, middle or right, and top, middle or bottom, as -1, 0 and 1; None where people differ."""
+
+
+def _sides(view: View) -> list[Sides]:
+    """Where each shape of a picture stands.
 
     It has to be so within the picture, and among its shapes if there are several.
     """
     points = _points(view)
-    names = []
-    for x, y in points:
-        sides = []
-        for value, values in ((x, [x for x, _ in points]), (y, [y for _, y in points])):
-            side, extent = _third(value), max(values) - min(values)
-            among = 0 if extent < 0.34 else _third((value - min(values)) / extent)
-            sides.append(side if side == among or len(points) == 1 else None)
-        names.append(_NAMES.get((sides[0], sides[1]), "") if None not in sides else "")
-    return names
+
+    def side(value: float, values: list[float]) -> int | None:
+        within, extent = _third(value), max(values) - min(values)
+        among = 0 if extent < 0.34 else _third((value - min(values)) / extent)
+        return within if within == among or len(points) == 1 else None
+
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    return [(side(x, xs), side(y, ys)) for x, y in points]
+
+
+def _stands(sides: Sides, at: tuple[int, int]) -> bool | None:
+    """Whether a shape stands at a place; None where people differ.
+
+    "On the right" is wherever it is right, up or down; "at the top right" is in that corner.
+    """
+    if at == (0, 0) and sides.count(0) == 1:
+        return None
+    pairs = [(one, two) for one, two in zip(sides, at, strict=True) if two or at == (0, 0)]
+    if any(one is not None and one != two for one, two in pairs):
+        return False
+    return None if any(one is None for one, _ in pairs) else True
+
+
+def _words(talk: Talk, at: tuple[int, int]) -> str:
+    """A place, as people call it in a question."""
+    name = _NAMES[at]
+    if at == (0, 0) or talk.rng.random() < 0.8:
+        return name
+    return f"in the {name[7:]} corner" if 0 not in at else f"{name} side" if at[0] else name
 
 
 def _points(view: View) -> list[Point]:
@@ -53,41 +77,62 @@ def _points(view: View) -> list[Point]:
 def place(talk: Talk, *, shows: bool = False) -> bool:
     """Where a shape is, whether it is there, or what is there."""
     view, where = where_to_look(talk, shows)
-    rng, names = talk.rng, place_names(view)
-    known = [i for i, name in enumerate(names) if name]
-    if not known:
-        return instead(talk, shows)
-    i = rng.choice(known)
-    item, at = view.objects[i], names[i]
-    name = called(talk, view, item)
+    rng, sides = talk.rng, _sides(view)
+    i = rng.randrange(len(sides))
+    own = next((_NAMES[at] for at in _NAMES if at == sides[i]), "")
+    name = called(talk, view, view.objects[i])
     draw = rng.random()
-    if draw < 0.4:
+    if draw < 0.4 and own:
         question = rng.choice((
             "Where is the {name}{where}?", "Where do you see the {name}{where}?",
             "Where's the {name}{where}?", "Where does the {name} stand{where}?",
         ))  # fmt: skip
-        talk.say("place", question, sentence(at), shows=shows, where=where, name=name)
-    elif draw < 0.7 and "" not in names:
-        question = rng.choice((
-            "What is {at}{where}?", "Which shape is {at}{where}?", "What do you see {at}{where}?",
-            "What stands {at}{where}?",
-        ))  # fmt: skip
-        answer = sentence(a(item.name))
-        if rng.random() < 0.15:
-            free = [name for name in _NAMES.values() if name not in names]
-            at, answer = rng.choice(free), "Nothing."
-        elif names.count(at) > 1:
-            return instead(talk, shows)
-        talk.say("place", question, answer, shows=shows, where=where, at=at)
-    else:
-        yes = rng.random() < 0.5
-        others = [name for name in (*names, *_NAMES.values()) if name not in (at, "")]
-        question = rng.choice((
-            "Is the {name} {at}{where}?", "Is the {name} {at}{where}?",
-            "Do you see the {name} {at}{where}?", "Does the {name} stand {at}{where}?",
-        ))  # fmt: skip
-        talk.say("place", question, yes_or_no(yes), shows=shows, where=where, name=name,
-                 at=at if yes else rng.choice(others))  # fmt: skip
+        talk.say("place", question, sentence(own), shows=shows, where=where, name=name)
+        return True
+    if draw < 0.7:
+        return _what_stands(talk, view, where, sides, shows)
+    yes = rng.random() < 0.5
+    places = [at for at in _NAMES if _stands(sides[i], at) is yes]
+    # Mostly where another shape is.
+    near = [at for at in places if any(_stands(one, at) for one in sides)]
+    places = near if near and rng.random() < 0.6 else places
+    if not places:
+        return instead(talk, shows)
+    question = rng.choice((
+        "Is the {name} {at}{where}?", "Is the {name} {at}{where}?",
+        "Do you see the {name} {at}{where}?", "Does the {name} stand {at}{where}?",
+    ))  # fmt: skip
+    talk.say("place", question, yes_or_no(yes), shows=shows, where=where, name=name,
+             at=_words(talk, rng.choice(places)))  # fmt: skip
+    return True
+
+
+def _what_stands(talk: Talk, view: View, where: str, sides: list[Sides], shows: bool) -> bool:
+    """What is at a place: one shape or several, now and then none; never all of them."""
+    rng = talk.rng
+    there: dict[tuple[int, int], list[str]] = {}
+    for at in _NAMES:
+        stands = [_stands(one, at) for one in sides]
+        if None not in stands:
+            there[at] = [one.name for one, so in zip(view.objects, stands, strict=True) if so]
+    free = [at for at in there if not there[at]]
+    taken = [at for at in there if 0 < len(there[at]) < max(2, len(sides))]
+    # Where several are is asked as often as where one is.
+    several = [at for at in taken if len(there[at]) > 1]
+    taken = several if several and rng.random() < 0.4 else taken
+    places = free if rng.random() < 0.15 else taken
+    if not places:
+        return instead(talk, shows)
+    at = rng.choice(places)
+    question = rng.choice((
+        "What is {at}{where}?", "Which shape is {at}{where}?", "What do you see {at}{where}?",
+        "What stands {at}{where}?",
+    ) if len(there[at]) < 2 else (
+        "What is {at}{where}?", "Which shapes are {at}{where}?", "What do you see {at}{where}?",
+        "What shapes are {at}{where}?",
+    ))  # fmt: skip
+    answer = sentence(listed(there[at])) if there[at] else "Nothing."
+    talk.say("place", question, answer, shows=shows, where=where, at=_words(talk, at))
     return True
 
 
@@ -106,7 +151,7 @@ def beside(talk: Talk, *, shows: bool = False) -> bool:
     i = rng.randrange(len(points))
     one = called(talk, view, view.objects[i])
     draw = rng.random()
-    if draw < 0.2:
+    if draw < 0.15:
         near = sorted((math.dist(points[i], points[j]), j) for j in range(len(points)) if j != i)
         if len(near) > 1 and near[1][0] < 1.5 * near[0][0]:
             return instead(talk, shows)
@@ -119,7 +164,10 @@ def beside(talk: Talk, *, shows: bool = False) -> bool:
         talk.say("place", question, answer, shows=shows, where=where, one=one)
         return True
     word, towards = rng.choice(list(_TOWARDS.items()))
-    if draw < 0.6:
+    # Above and below are learnt last where four stand in a square.
+    if len(points) == 4 and towards[0] and rng.random() < 0.6:
+        word, towards = rng.choice([one for one in _TOWARDS.items() if one[1][1]])
+    if draw < 0.55:
         found = _in_direction(points, i, towards)
         if found is None:
             return instead(talk, shows)

@@ -68,8 +68,25 @@ def strange(rng: random.Random) -> str:
             return word
 
 
+_MONTHS = (
+    "January February March April May June July August September October November December"
+).split()
+
+
+def _time(rng: random.Random) -> str:
+    """A time of day, as people write it."""
+    hour, minutes = rng.randint(1, 12), rng.choice((0, 5, 10, 15, 20, 30, 40, 45, 50))
+    return rng.choice((
+        f"{hour} {rng.choice(('am', 'pm'))}", f"{hour} {rng.choice(('am', 'pm'))}",
+        f"{hour}:{minutes:02} {rng.choice(('am', 'pm'))}", f"{hour} o'clock",
+        f"{rng.randint(0, 23)}:{minutes:02}", rng.choice(("noon", "midnight")),
+    ))  # fmt: skip
+
+
 def value(rng: random.Random, kind: str, held_out: bool, strangers: float = 0.0) -> str:
-    """Something to remember: a "name", "pet", "word", "city", "food", "colour", "number", "age".
+    """Something to remember: a name, a number.
+
+    Kinds are "name", "pet", "word", "city", "food", "colour", "number", "age", "time", "month".
 
     `strangers` is the fraction of words that are `strange`.
     """
@@ -79,6 +96,10 @@ def value(rng: random.Random, kind: str, held_out: bool, strangers: float = 0.0)
         return str(rng.randint(5, 95))
     if kind == "colour":
         return rng.choice(COLOURS)
+    if kind == "time":
+        return _time(rng)
+    if kind == "month":
+        return rng.choice(_MONTHS)
     if strangers and rng.random() < strangers:
         text = strange(rng)
         text = text.capitalize() if kind in ("name", "pet", "city") else text
