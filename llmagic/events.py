@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -41,10 +41,14 @@ class Prefill:
 
 @dataclass(frozen=True)
 class Delta:
-    """More text of the reply; `thought` is what a model says to itself before it answers."""
+    """More text of the reply; `thought` is what a model says to itself before it answers.
+
+    `n_tokens` were drawn since the last one.
+    """
 
     text: str
     thought: bool = False
+    n_tokens: int = field(default=1, compare=False)
 
 
 @dataclass(frozen=True)

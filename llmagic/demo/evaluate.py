@@ -16,13 +16,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from llmagic.demo.picture import Object, Scene, reshaped
 from llmagic.demo.plot import plotted
 from llmagic.errors import LLMagicError
-from llmagic.events import Delta, Event
 from llmagic.prompt.images import picture
 from llmagic.prompt.parts import ImagePart, Part, TextPart
 from llmagic.session import Session, Turn
@@ -50,8 +48,6 @@ class Asked:
         Pictures in the whole dialogue.
     free : bool
         Whether the dialogue is about pictures whose shapes stand anywhere.
-    margin : float
-        Of all tokens of the reply the least difference between the best and the second logit.
     """
 
     task: str
@@ -60,7 +56,6 @@ class Asked:
     reply: str
     n_pictures: int
     free: bool
-    margin: float
 
     @property
     def right(self) -> bool:
@@ -122,37 +117,8 @@ def ask_all(
     turn: Turn | None = None
     n_pictures, free = len(dialogue["scenes"]), dialogue.get("free", False)
     for task, parts, wanted, system in questions(dialogue, ratios=ratios, plots=plots):
-        turn, margin = answered(session, parts, after=turn, system=system)
-        yield Asked(task, parts, wanted, turn.text, n_pictures, free, margin)
-
-
-def answered(
-    session: Session,
-    prompt: str | Sequence[Part],
-    *,
-    after: Turn | None,
-    system: str | None = None,
-    images: Sequence[object] = (),
-) -> tuple[Turn, float]:
-    """A greedy answer, and the least margin between its tokens and the second best."""
-    margins: list[float] = []
-
-    def measure() -> None:
-        # What the next token is drawn from: a text is told before its token is evaluated.
-        assert session.engine.context is not None
-        best = np.partition(session.engine.context.logits(), -2)[-2:]
-        margins.append(float(best[1] - best[0]))
-
-    def hear(event: Event) -> None:
-        if isinstance(event, Delta):
-            measure()
-
-    turn = session.ask(
-        prompt, images=images, after=after, system=system, on_event=hear,
-        temperature=0, max_tokens=MOST_TOKENS,
-    )  # fmt: skip
-    measure()  # the end of the reply is a token, too
-    return turn, min(margins)
+        turn = session.ask(parts, after=turn, system=system, temperature=0, max_tokens=MOST_TOKENS)
+        yield Asked(task, parts, wanted, turn.text, n_pictures, free)
 
 
 def figures(turns: Iterable[Asked]) -> dict[str, dict[str, tuple[int, int]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -19,6 +20,9 @@ from llmagic.settings import Sampling
 
 LONGEST_OPENING = 16
 """Tokens at the end of a generation prompt that may open a thought."""
+
+READ_EVERY = 0.01
+"""How soon drawn tokens become text (s): no eye sees it, and small models draw thirty by then."""
 
 
 @dataclass
@@ -77,6 +81,9 @@ class Decoder:
         self._grammar = grammar
         self._syntax = syntax
         self._holder = None if syntax is None else Holder(syntax)
+        # Drawn and not yet text, and how many were drawn since something was told.
+        self._unread: list[int] = []
+        self._untold = 0
         self._back: tuple[int, Payload] | None = None
         # Characters of the text up to each reply token, where a stop text may cut it; None where it
         # ends inside a character.
@@ -98,6 +105,7 @@ class Decoder:
             try:
                 stop = self._draw(sampler, stream, room)
             finally:
+                self._read(stream)
                 self._say(self._reader.push(stream.finish()) + self._reader.finish())
                 if self._holder is not None:
                     self._tell(self._holder.finish())
@@ -123,6 +131,8 @@ class Decoder:
     def _draw(self, sampler: Sampler, stream: TextStream, room: int) -> str:
         """Tokens until something ends the reply; returns what did."""
         work, reply = self._work, self.generated
+        # A form is about the very next token, and so is a stop text.
+        at_once, due = self._grammar is not None or stream.may_stop, 0.0
         for _ in range(min(self._sampling.max_tokens, room)):
             if self._grammar is not None and self._grammar.complete:
                 return "end"
@@ -130,13 +140,13 @@ class Decoder:
             token = sampler.sample(work.context, free=self._reader.thinking)
             if self._vocabulary.ends_reply(token):
                 return "end"
-            was_uncertain = stream.may_stop and stream.uncertain
-            text = stream.push(self._shown(token))
-            if text:
-                self._say(self._reader.push(text))
-            if stream.stopped:
-                return "stop"
-            if stream.may_stop:
+            self._unread.append(token)
+            if at_once or time.perf_counter() >= due:
+                was_uncertain = stream.uncertain
+                self._read(stream)
+                due = time.perf_counter() + READ_EVERY
+                if stream.stopped:
+                    return "stop"
                 if not stream.uncertain:
                     self._back = None
                 elif not was_uncertain:
@@ -148,18 +158,31 @@ class Decoder:
             work.stop_if_interrupted()
         return "end" if self._grammar is not None and self._grammar.complete else "length"
 
+    def _read(self, stream: TextStream) -> None:
+        """Make text of what was drawn, and tell what is certain of it."""
+        data = b"".join(map(self._shown, self._unread))
+        self._untold += len(self._unread)
+        self._unread.clear()
+        text = stream.push(data)
+        if text:
+            self._say(self._reader.push(text))
+
     def _say(self, pieces: Iterable[tuple[bool, str]]) -> None:
         for thought, text in pieces:
             if thought:
                 self.generated.thought += text
-                self._work.tell(Delta(text, thought))
+                self._work.tell(self._delta(text, thought))
             else:
                 self._tell(text if self._holder is None else self._holder.push(text))
 
     def _tell(self, text: str) -> None:
         if text:
             self.generated.text += text
-            self._work.tell(Delta(text))
+            self._work.tell(self._delta(text))
+
+    def _delta(self, text: str, thought: bool = False) -> Delta:
+        n, self._untold = self._untold, 0
+        return Delta(text, thought, n)
 
     def _shown(self, token: int) -> bytes:
         """What a token adds to the text; control tokens nothing, unless they mark something."""

@@ -193,24 +193,26 @@ class Live(Screen):
         self._shown: float | None = None
         self._stage: dict[str, object] | None = {}
         self._began: float | None = None
-        self._n_deltas = 0
+        # In all, and in the piece with which the clock began.
+        self._n_tokens = self._n_first = 0
 
     def event(self, event: Event) -> None:
         """Show progress, or more of the reply; the metadata says the same in numbers."""
         if isinstance(event, Delta):
-            self._n_deltas += 1
-            self._began = self._clock() if self._began is None else self._began
+            if self._began is None:
+                self._began, self._n_first = self._clock(), event.n_tokens
+            self._n_tokens += event.n_tokens
             self._stage = None  # told when it is shown
         else:
             self._stage = stage(event) or self._stage
         super().event(event)
 
     def _replying(self) -> dict[str, object]:
-        """The stage of a reply; nearly every token is one piece of text."""
+        """The stage of a reply."""
         assert self._began is not None
         seconds = self._clock() - self._began
-        rate = round((self._n_deltas - 1) / seconds, 1) if seconds else None
-        return {"stage": "reply", "done": self._n_deltas, "total": None, "per_second": rate}
+        rate = round((self._n_tokens - self._n_first) / seconds, 1) if seconds else None
+        return {"stage": "reply", "done": self._n_tokens, "total": None, "per_second": rate}
 
     def _progress(self, line: str) -> None:
         if self._is_due():

@@ -149,3 +149,24 @@ def test_what_is_said_of_places_is_so(free: float) -> None:
     assert len(forms) == 5
     assert min(forms.values()) > 20, forms
     assert several > 10
+
+
+@pytest.mark.usefixtures("plainly")
+def test_only_one_of_three_in_a_row_is_in_the_middle() -> None:
+    answers: dict[str, int] = {}
+    for seed in range(3000):
+        talk = Talk(random.Random(seed), held_out=False, draw=False)
+        scene = talk.new_view(random_kinds(talk.rng, 3)).scene
+        if not place(talk):
+            continue
+        question, answer = (str(message.parts[0]) for message in talk.dialogue.messages[:2])
+        if "in the middle" not in question:
+            continue
+        middle = scene.objects[1].name
+        if question.startswith(("What", "Which")):
+            assert answer == f"{'An' if middle[0] in 'aeiou' else 'A'} {middle}."
+            answer = "what"
+        elif answer == "Yes.":
+            assert [item.name for item in mentioned(question, scene.objects)] == [middle]
+        answers[answer] = answers.get(answer, 0) + 1
+    assert min(answers[each] for each in ("Yes.", "No.", "what")) > 20, answers

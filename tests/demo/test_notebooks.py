@@ -12,8 +12,8 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from llmagic.events import Delta, Event
-from llmagic.session import Session, Turn
+from llmagic.model.context import Context
+from llmagic.model.sampling import Sampler
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
@@ -37,27 +37,14 @@ def test_answers_are_clear(
     shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     margins: list[float] = []
-    ask: Callable[..., Turn] = Session.ask
+    sample: Callable[..., int] = Sampler.sample
 
-    def measured(session: Session, *parts: Any, **more: Any) -> Turn:
-        tell = more.pop("on_event", None)
+    def measured(sampler: Sampler, context: Context, **more: Any) -> int:
+        second, first = np.partition(context.logits(), -2)[-2:]
+        margins.append(float(first - second))
+        return sample(sampler, context, **more)
 
-        def margin() -> None:
-            assert session.engine.context is not None
-            second, first = np.partition(session.engine.context.logits(), -2)[-2:]
-            margins.append(float(first - second))
-
-        def hear(event: Event) -> None:
-            if isinstance(event, Delta):
-                margin()
-            if tell is not None:
-                tell(event)
-
-        turn = ask(session, *parts, on_event=hear, **more)
-        margin()
-        return turn
-
-    monkeypatch.setattr(Session, "ask", measured)
+    monkeypatch.setattr(Sampler, "sample", measured)
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4)
     for cell in notebook.cells:
         if cell.cell_type == "code":

@@ -16,6 +16,7 @@ import pytest
 
 from llmagic.checkpoint.checkpoints import Checkpoints, Resumed
 from llmagic.checkpoint.payload import Payloads
+from llmagic.engine import decode
 from llmagic.errors import EvaluationError, Interrupted, LLMagicError
 from llmagic.events import Delta, Encoding, Notice, Prefill
 from llmagic.model.context import Context
@@ -324,8 +325,11 @@ def test_interrupted_between_two_nodes(from_memory: Notebook, at: int) -> None:
 
 
 @pytest.mark.parametrize(("kind", "at"), [(Encoding, 1), (Prefill, 1), (Prefill, 2), (Delta, 3)])
-def test_interrupted_between_two_steps(from_memory: Notebook, kind: type, at: int) -> None:
+def test_interrupted_between_two_steps(
+    from_memory: Notebook, kind: type, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While images are encoded, between pieces of the prompt, between tokens of the reply."""
+    monkeypatch.setattr(decode, "READ_EVERY", 0.0)
     session, parent = from_memory.session, from_memory.last
     if kind is Encoding and session.engine.projector is None:
         pytest.skip("no images")

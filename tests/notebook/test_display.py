@@ -80,6 +80,17 @@ def test_live_updates_one_display_at_most_ten_times_a_second() -> None:
     assert running[-1]["per_second"] == pytest.approx(100, rel=0.01)
 
 
+def test_live_counts_tokens_and_not_pieces() -> None:
+    screen, published = live()
+    screen.event(Delta("a ", n_tokens=1))
+    for _ in range(100):
+        published.now += 0.01
+        screen.event(Delta("b c d ", n_tokens=3))
+    running = published.calls[-1][2]["llmagic"]["running"]
+    assert running["done"] > 250
+    assert running["per_second"] == pytest.approx(300, rel=0.02)
+
+
 def test_live_says_what_it_waits_for_and_never_begins_empty() -> None:
     screen, published = live()
     events = [

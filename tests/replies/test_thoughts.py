@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmagic.engine import decode
 from llmagic.errors import ReplyError, UsageError
 from llmagic.events import Delta, Event
 from llmagic.prompt.thought import Reader, Thoughts
@@ -56,8 +57,12 @@ def deltas(events: list[Event]) -> tuple[str, str]:
     return thought, "".join(each.text for each in said if not each.thought)
 
 
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
 @pytest.mark.parametrize("template", ["thinking", "reasoning"])
-def test_a_thought_is_apart_from_the_answer(opened: Opens, template: str) -> None:
+def test_a_thought_is_apart_from_the_answer(
+    opened: Opens, template: str, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode, "READ_EVERY", seconds)
     heard: list[Event] = []
     turn = opened(read(template)).ask("what is the sum", on_event=heard.append, **GREEDY)
     assert (turn.thought, turn.text) == ("Two and two.", "It is **four**.")

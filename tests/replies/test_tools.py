@@ -13,6 +13,7 @@ import numpy
 import pandas
 import pytest
 
+from llmagic.engine import decode
 from llmagic.errors import Interrupted, UsageError
 from llmagic.events import Called, Delta, Event, Notice, Returned
 from llmagic.prompt.calls import Call, Holder, Syntax
@@ -84,7 +85,11 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., S
 Opens = Callable[..., Session]
 
 
-def test_a_call_its_result_and_the_answer(opened: Opens) -> None:
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
+def test_a_call_its_result_and_the_answer(
+    opened: Opens, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode, "READ_EVERY", seconds)
     heard: list[Event] = []
     turn = opened().ask("what is twice two", tools=[add], on_event=heard.append, **GREEDY)
     assert turn.text == "It is done."

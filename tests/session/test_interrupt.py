@@ -11,11 +11,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from llmagic.engine import decode
 from llmagic.errors import Interrupted
 from llmagic.events import Delta, Encoding, Event, Prefill
+from llmagic.model.context import Context
+from llmagic.model.sampling import Sampler
 from llmagic.prompt.images import picture
 from llmagic.prompt.parts import ImagePart, Part, TextPart
 from llmagic.session import Session, Turn
@@ -111,7 +115,8 @@ def test_at_any_time(toy: Toy, session: Session, cold: Cold, stored: bool) -> No
     assert seen == {(False, False), (True, False), (True, True)}
 
 
-def test_in_a_reply(session: Session, cold: Cold) -> None:
+def test_in_a_reply(session: Session, cold: Cold, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "READ_EVERY", 0.0)
     notebook = Notebook(session, cold=cold, temperature=0, max_tokens=12)
     first = notebook.run(0, "Hello.")
     whole = notebook.ask(first, "Say something.")
@@ -140,6 +145,30 @@ def test_in_a_reply(session: Session, cold: Cold) -> None:
         notebook.assert_exact(whole)
         session.last = first
     assert n > 3
+
+
+def test_what_was_drawn_is_told(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = session.ask("Say something.", after=None, temperature=0, max_tokens=12)
+    monkeypatch.setattr(decode, "READ_EVERY", 60.0)
+    sample, drawn = Sampler.sample, []
+
+    def stops(sampler: Sampler, context: Context, **more: Any) -> int:
+        drawn.append(sample(sampler, context, **more))
+        if len(drawn) == 7:
+            session.engine.interrupt.set()
+        return drawn[-1]
+
+    monkeypatch.setattr(Sampler, "sample", stops)
+    heard: list[Event] = []
+    with pytest.raises(Interrupted) as caught:
+        session.ask(
+            "Say something.", after=None, temperature=0, max_tokens=12, on_event=heard.append
+        )
+    assert tuple(drawn) == whole.tokens[:7]
+    piece = session.engine.model.vocabulary.piece
+    text = b"".join(map(piece, drawn)).decode(errors="replace")
+    assert caught.value.text == text
+    assert "".join(event.text for event in heard if isinstance(event, Delta)) == text
 
 
 @only_seeing

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from llmagic.engine import decode
 from llmagic.events import Delta, Encoding, Event, Loading, Prefill
 from llmagic.prompt.parts import ImagePart, TextPart
 from llmagic.session import Session, Turn
@@ -231,9 +232,11 @@ def test_an_empty_reply_is_a_turn(session: Session, monkeypatch: pytest.MonkeyPa
     assert again.usage["evaluated"]["tokens"] == len(session.tokenize("assistant\n")) + 1
 
 
+@pytest.mark.parametrize("seconds", [0.0, 60.0])
 def test_characters_are_whole_when_they_are_shown(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    session: Session, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(decode, "READ_EVERY", seconds)
     text = "é中😀 e\u0301"
     tokens = session.tokenize(text)
     assert len(tokens) > len(text)
@@ -267,6 +270,24 @@ def test_events_tell_what_happens_in_order(toy: Toy, session: Session) -> None:
     assert done == sorted(set(done))
     assert {event.total for event in prefills} == {done[-1]} == {turn.usage["prompt"]["tokens"]}
     assert "".join(event.text for event in heard if isinstance(event, Delta)) == turn.text
+
+
+def test_text_is_told_at_once_and_then_now_and_again(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[float, list[str]] = {}
+    with monkeypatch.context() as patch:
+        say(patch, session.tokenize("One two three four five."))
+        for seconds in (0.0, 60.0):
+            patch.setattr(decode, "READ_EVERY", seconds)
+            heard: list[Event] = []
+            session.ask(ASK, after=None, max_tokens=6, on_event=heard.append)
+            pieces = [event for event in heard if isinstance(event, Delta)]
+            told[seconds] = [event.text for event in pieces]
+            assert sum(event.n_tokens for event in pieces) == 6
+    each, few = told.values()
+    assert len(each) > 3
+    assert few == [each[0], "".join(each[1:])]
 
 
 def test_loading_tells_its_progress(toy: Toy) -> None:

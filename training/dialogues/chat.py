@@ -162,7 +162,7 @@ TOPICS: dict[str, Topic] = {
     ),
     "birthday": Topic(
         "month",
-        ("My birthday is in {v}.", "I was born in {v}.", "I have my birthday in {v}."),
+        ("My birthday is in {v}.", "I was born in {v}.", "{v} is the month of my birthday."),
         "Okay, {v}.",
         ("When is my birthday?", "In which month is my birthday?", "Which month was I born in?",
          "Do you know when my birthday is?"),
@@ -214,7 +214,8 @@ def _news(talk: Talk) -> tuple[str, str]:
 def _tell_two(talk: Talk, one: tuple[str, str], two: tuple[str, str]) -> bool:
     rng = talk.rng
     talk.facts.update((one, two))
-    first, second = (rng.choice(TOPICS[name].tell) for name, _ in (one, two))
+    first = rng.choice(TOPICS[one[0]].tell)
+    second = rng.choice([text for text in TOPICS[two[0]].tell if not text.startswith("H")])
     second = second.replace("{v}", "{w}")
     if rng.random() < 0.7:
         first = first.rstrip(".") + rng.choice((" and", ", and", ","))
@@ -299,7 +300,7 @@ def own_name(talk: Talk) -> bool:
         return False
     question = talk.rng.choice((
         "What is your name?", "What's your name?", "What are you called?", "Do you have a name?",
-        "Tell me your name.", "Do you have a name, and what is it?", "How shall I call you?",
+        "Tell me your name.", "Do you have a name, and what is it?", "What shall I call you?",
     ))  # fmt: skip
     talk.say("name", question, f"My name is {talk.name}." if talk.name else "I have no name.")
     return True
@@ -328,7 +329,7 @@ _PLAIN = (
     "Be helpful.", "Answer briefly.", "You are a helpful and honest assistant.",
     "You are an assistant.", "You are a teacher.", "You are a patient teacher.", "Be concise.",
     "You are an expert in geometry.", "You describe pictures.", "Keep your answers short.",
-    "You are a vision model.", "Answer in one sentence.", "You help people with pictures.",
+    "You are a vision model.", "Use few words.", "You help people with pictures.",
     "You are a friendly assistant.", "You are a scientist.", "Look at the pictures closely.",
 )  # fmt: skip
 _NAMING_BOTH = (

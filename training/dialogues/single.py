@@ -158,7 +158,7 @@ def is_there(talk: Talk, *, shows: bool = False) -> bool:
     item = rng.choice(view.objects)
     if form == "is it":
         return _is_it(talk, view, where, item, yes, shows)
-    if not yes and rng.random() < 0.08:
+    if not yes and form != "colour" and rng.random() < 0.1:
         thing = _stranger(talk, form)
     elif form == "kind":
         thing = a(item.name if yes else " ".join(_absent(talk, view)))
@@ -182,19 +182,18 @@ def is_there(talk: Talk, *, shows: bool = False) -> bool:
     return True
 
 
-_OTHER_COLOURS = ("grey", "gray", "brown", "white", "turquoise", "gold", "silver", "beige")
-_OTHER_SHAPES = (
-    "rectangle", "hexagon", "pentagon", "oval", "arrow", "line", "moon", "ring", "dog", "cat",
-    "house", "tree", "car", "person", "face", "flower",
+OTHER_COLOURS = ("grey", "brown", "white", "turquoise", "silver", "beige")
+OTHER_SHAPES = (
+    "hexagon", "pentagon", "arrow", "moon", "ring", "dog", "cat", "house", "tree", "car", "person",
+    "face", "flower",
 )  # fmt: skip
+"""What no picture of these dialogues has; the colours are those of grounds, too."""
 
 
 def _stranger(talk: Talk, form: str) -> str:
-    """Something no picture of these dialogues has."""
+    """A kind or a shape that no picture has."""
     rng = talk.rng
-    colour, shape = rng.choice(_OTHER_COLOURS), rng.choice(_OTHER_SHAPES)
-    if form == "colour":
-        return f"anything {colour}"
+    colour, shape = rng.choice(OTHER_COLOURS), rng.choice(OTHER_SHAPES)
     if form == "shape":
         return a(shape)
     return a(rng.choice((f"{colour} {rng.choice(SHAPES)}", f"{rng.choice(COLOURS)} {shape}")))

@@ -53,8 +53,6 @@ def _stands(sides: Sides, at: tuple[int, int]) -> bool | None:
 
     "On the right" is wherever it is right, up or down; "at the top right" is in that corner.
     """
-    if at == (0, 0) and sides.count(0) == 1:
-        return None
     pairs = [(one, two) for one, two in zip(sides, at, strict=True) if two or at == (0, 0)]
     if any(one is not None and one != two for one, two in pairs):
         return False
@@ -92,12 +90,13 @@ def place(talk: Talk, *, shows: bool = False) -> bool:
     if draw < 0.7:
         return _what_stands(talk, view, where, sides, shows)
     yes = rng.random() < 0.5
-    places = [at for at in _NAMES if _stands(sides[i], at) is yes]
+    both = [[at for at in _NAMES if _stands(sides[i], at) is so] for so in (False, True)]
+    if not all(both):
+        return instead(talk, shows)
+    places = both[yes]
     # Mostly where another shape is.
     near = [at for at in places if any(_stands(one, at) for one in sides)]
     places = near if near and rng.random() < 0.6 else places
-    if not places:
-        return instead(talk, shows)
     question = rng.choice((
         "Is the {name} {at}{where}?", "Is the {name} {at}{where}?",
         "Do you see the {name} {at}{where}?", "Does the {name} stand {at}{where}?",
@@ -117,9 +116,8 @@ def _what_stands(talk: Talk, view: View, where: str, sides: list[Sides], shows: 
             there[at] = [one.name for one, so in zip(view.objects, stands, strict=True) if so]
     free = [at for at in there if not there[at]]
     taken = [at for at in there if 0 < len(there[at]) < max(2, len(sides))]
-    # Where several are is asked as often as where one is.
     several = [at for at in taken if len(there[at]) > 1]
-    taken = several if several and rng.random() < 0.4 else taken
+    taken = several if several and rng.random() < 0.5 else [at for at in taken if at not in several]
     places = free if rng.random() < 0.15 else taken
     if not places:
         return instead(talk, shows)
