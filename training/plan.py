@@ -132,6 +132,20 @@ class Plan:
             whole=0.2,
             spots=0.1,
         ),
+        # Every word once more, above all what is told; the tower has learnt.
+        Round(
+            1400,
+            peak=0.4,
+            warm_up=50,
+            flat=0.2,
+            vision=(0.0, 0.0),
+            drills={
+                "facts": 0.2, "where": 0.26, "compare": 0.2, "which": 0.08, "size": 0.06,
+                "look": 0.05,
+            },
+            whole=0.2,
+            spots=0.1,
+        ),
     )  # fmt: skip
     tokens: int = 4096
     muon: float = 0.02

@@ -82,7 +82,7 @@ class Drill:
     strangers: float = 0.7
 
 
-_FACTS: Weighted = ((tell_fact, 3.0), (ask_fact, 4.0), (chat, 0.5), (own_name, 0.3))
+_FACTS: Weighted = ((tell_fact, 3.0), (ask_fact, 4.0), (chat, 0.5), (own_name, 0.5))
 _SHOWS: Weighted = ((share, 3.0), (describe, 2.0), (pair, 0.8), (place, 0.7), (count, 0.7))
 
 USUAL = Drill(
@@ -94,7 +94,7 @@ USUAL = Drill(
     about=(
         (describe, 0.4), (colour, 1.6), (shape, 1.0), (count, 1.7), (place, 1.7), (beside, 1.5),
         (is_there, 4.0), (size, 0.6), (bigger, 0.6), (biggest, 0.3), (only, 0.5), (absent, 0.6),
-        (missing_picture, 0.25), (how_many_pictures, 0.4), (chat, 0.5), (own_name, 0.25),
+        (missing_picture, 0.25), (how_many_pictures, 0.4), (chat, 0.5), (own_name, 0.5),
     ),
     back=((recall, 4.0), (which, 8.0), (compare, 5.0), (most, 0.7), (how_many_pictures, 0.8)),
     facts=(0.0, 0.15, 0.3, 0.5),

@@ -22,7 +22,7 @@ def typed(rng: random.Random, text: str, **values: str) -> str:
     if rng.random() < 0.35:
         text = text.rstrip("?.!")
     if rng.random() < 0.12:
-        if rng.random() < 0.3:
+        if rng.random() < 0.4:
             text = _filled(text, values)
         text = _typo(rng, text)
     if rng.random() < 0.04:

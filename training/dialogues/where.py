@@ -163,7 +163,7 @@ def beside(talk: Talk, *, shows: bool = False) -> bool:
         return True
     word, towards = rng.choice(list(_TOWARDS.items()))
     # Above and below are learnt last where four stand in a square.
-    if len(points) == 4 and towards[0] and rng.random() < 0.6:
+    if len(points) == 4 and towards[0] and rng.random() < 0.25:
         word, towards = rng.choice([one for one in _TOWARDS.items() if one[1][1]])
     if draw < 0.55:
         found = _in_direction(points, i, towards)
