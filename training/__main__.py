@@ -18,7 +18,7 @@ from training.tokenizer import Tokenizer
 from training.train import train
 
 NEEDS = """\
-The demo model is trained from nothing: two and a half hours on two cores of 2026, 3 GB of memory,
+The demo model is trained from nothing: not quite three hours on two cores of 2026, 3 GB of memory,
 100 MB of disk. It can be stopped at any time (Ctrl+C); the same command goes on from the last
 checkpoint, in {folder}. Progress is also in {folder}/log.jsonl.
 """
