@@ -7,12 +7,13 @@ import json
 import time
 from collections import OrderedDict
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from llmagic.errors import ImageError, UsageError
-from llmagic.prompt.images import Picture, picture
+from llmagic.prompt.images import Picture, picture, the_one
 from llmagic.prompt.parts import ImagePart, Part, ReplyPart, TextPart
 from llmagic.prompt.tools import Tool, Use
 from llmagic.sequence import Sequence
@@ -60,7 +61,8 @@ class Archive:
         self._most = most
         self._picture_budget = picture_budget
         self._picture_bytes = 0
-        self._answers: OrderedDict[bytes, Answer] = OrderedDict()
+        # With the turn it is the reply of.
+        self._answers: OrderedDict[bytes, tuple[Answer, str]] = OrderedDict()
         self._sources: dict[str, set[bytes]] = {}
         self._turns: OrderedDict[str, Turn] = OrderedDict()
         # When each turn was marked as used the last time, and all above it no earlier.
@@ -69,11 +71,8 @@ class Archive:
     def put(self, before: Sequence, turn: Turn, source: str | None = None) -> None:
         """Keep a turn whose reply is complete; `source` is that of the cell that gave it."""
         key = asked_key(before, turn.sampling, self._fingerprint)
-        self._answers[key] = Answer(
-            turn.reply, turn.text, turn.stop, turn.thought, turn.rounds, turn.exact
-        )
-        while len(self._answers) > self._most:
-            self._answers.popitem(last=False)
+        given = Answer(turn.reply, turn.text, turn.stop, turn.thought, turn.rounds, turn.exact)
+        self._keep_answer(key, given, turn.id)
         self._keep(turn)
         if self._store is None:
             return
@@ -93,21 +92,29 @@ class Archive:
         key = asked_key(before, sampling, self._fingerprint)
         known = self._answers.get(key)
         if known is not None:
-            return known, "memory"
+            return known[0], "memory"
         asked = self.read(Kind.ASKED, key)
-        document = self.read(Kind.TURN, self.key(str(asked.get("turn")))) if asked else None
+        turn = str(asked.get("turn")) if asked else ""
+        document = self.read(Kind.TURN, self.key(turn)) if turn else None
         if document is None:
             return None
         try:
             found = _answer(document)
         except (KeyError, TypeError, ValueError):
             return None
-        self._answers[key] = found
+        self._keep_answer(key, found, turn)
         return found, "disk"
 
-    def forget(self, before: Sequence, turn: Turn) -> None:
+    def _keep_answer(self, key: bytes, answer: Answer, turn: str) -> None:
+        self._answers[key] = answer, turn
+        while len(self._answers) > self._most:
+            self._answers.popitem(last=False)
+
+    def forget(self, turn: Turn) -> None:
         """Drop a turn: it is neither replayed nor recalled any more."""
-        self._answers.pop(asked_key(before, turn.sampling, self._fingerprint), None)
+        # By its id: it may have been drawn below other turns than it stands below now.
+        for key in [key for key, (_, of) in self._answers.items() if of == turn.id]:
+            del self._answers[key]
         self._drop(turn.id)
         self._sources.pop(turn.id, None)
         if self._store is not None:
@@ -162,6 +169,7 @@ class Archive:
             drawn = Sampling(**document["sampling"])
             data = None if drawn.schema is None else json.loads(answer.text)
             tools = tuple(Tool(**each) for each in document.get("tools", ()))
+            began = datetime.fromisoformat(each) if (each := document.get("began")) else None
         except (KeyError, TypeError, ValueError, ImageError, UsageError):
             return None
         if any(part is None for part in parts):
@@ -182,6 +190,7 @@ class Archive:
             rounds=answer.rounds,
             tools=tools,
             exact=answer.exact,
+            began=began,
         )
         self._keep(found)
         return found
@@ -195,7 +204,8 @@ class Archive:
     def _keep(self, turn: Turn) -> None:
         """Keep a turn in memory; the oldest go where there are too many, or too large pictures."""
         self._drop(turn.id)
-        self._turns[turn.id] = turn
+        # Those above it go when it is their turn to go.
+        self._turns[turn.id] = turn.standing_on(None, turn.system)
         self._picture_bytes += _picture_bytes(turn)
         while len(self._turns) > self._most or (
             self._picture_bytes > self._picture_budget and len(self._turns) > 1
@@ -260,7 +270,7 @@ class Archive:
         entry = self._store.get(Kind.IMAGE, digest) if self._store is not None else None
         if entry is None:
             return None
-        found = picture(entry.arrays["png"].tobytes())
+        found = the_one(picture(entry.arrays["png"].tobytes()))
         return ImagePart(found) if found.digest == digest else None
 
 
@@ -292,6 +302,7 @@ def _to_json(turn: Turn) -> dict[str, Any]:
         "sampling": turn.sampling.document(),
         "stop": turn.stop,
         "exact": turn.exact,
+        "began": None if turn.began is None else turn.began.isoformat(),
     }
 
 

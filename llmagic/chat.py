@@ -56,10 +56,25 @@ class Chat:
             engine.template or CHATML,
             bos=vocabulary.text(vocabulary.bos),
             eos=vocabulary.text(vocabulary.eos),
-            now=datetime.now(),
         )
+        self._now = datetime.now()
         self._recent = Recent[Tokenised]()
         self._histories = deque[tuple[Turn, str | None, Vector[Message]]](maxlen=4)
+
+    @property
+    def tells_date(self) -> bool:
+        """Whether the template may tell the date."""
+        return self._template.tells_date
+
+    def today(self) -> datetime:
+        """The date for a conversation that begins now: one a day.
+
+        Otherwise asking the same question again would be another question each minute.
+        """
+        now = datetime.now()
+        if now.date() != self._now.date():
+            self._now = now
+        return self._now
 
     @property
     def can_switch_thinking(self) -> bool:
@@ -86,7 +101,12 @@ class Chat:
         if question.tools:
             variables["tools"] = [tool.definition for tool in question.tools]
         return self.sequence(
-            question.system, question.parent, question.parts, rounds=rounds, variables=variables
+            question.system,
+            question.parent,
+            question.parts,
+            rounds=rounds,
+            variables=variables,
+            began=question.began,
         )
 
     def sequence(
@@ -97,12 +117,22 @@ class Chat:
         *,
         rounds: Iterable[Round] = (),
         variables: Mapping[str, object] = MappingProxyType({}),
+        began: datetime | None = None,
     ) -> Sequence:
-        """The same from its pieces; `variables` are for the template."""
+        """The same from its pieces; `variables` are for the template.
+
+        The date that it may tell is that on which the conversation began: of its first turn, or of
+        the question if that is the first (`began`).
+        """
         asking = (message.joined for message in asked(parts, rounds))
         messages = self._history(system, parent).plus(asking)
         engine = self._engine
-        pieces = self._template.render(messages, variables=variables, joined=True)
+        if self._template.tells_date:
+            while parent is not None:
+                began, parent = parent.began, parent.parent
+        pieces = self._template.render(
+            messages, variables=variables, joined=True, now=began or self._now
+        )
         return sequence(
             pieces,
             engine.model.vocabulary,

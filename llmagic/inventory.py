@@ -10,6 +10,7 @@ from llmagic.chat import Chat
 from llmagic.checkpoint.live import Branch
 from llmagic.checkpoint.tree import Node
 from llmagic.engine.engine import Engine
+from llmagic.errors import ModelError, PromptError
 from llmagic.prompt.parts import TextPart
 from llmagic.sequence import Boundary, Sequence, Step, Text
 from llmagic.store import Kind, Store
@@ -39,8 +40,13 @@ class Kept:
         self._sizes: dict[tuple[Kind, bytes], int] = {}
 
     def of(self, turn: Turn) -> dict[str, int]:
-        """Tokens of a turn with its reply, `live` of them; bytes in `memory` and on `disk`."""
+        """Tokens of a turn with its reply, `live` of them; bytes in `memory` and on `disk`.
+
+        Empty where this model cannot take the turn.
+        """
         steps = self._own(turn)
+        if not steps:
+            return {}
         nodes = [next(iter(self._nodes(step)), None) for step in steps]
         return {
             "tokens": sum(step.n_tokens for step in steps),
@@ -117,11 +123,18 @@ class Kept:
         return self._chat.wanted(turn.question, turn.rounds)
 
     def _own(self, turn: Turn) -> tuple[Step, ...]:
-        """How a turn is evaluated: what follows the reply above it."""
+        """How a turn is evaluated: what follows the reply above it.
+
+        None where this model cannot take it: without a projector for its pictures, or with a
+        template that refuses it.
+        """
         place = (turn.system, *(each.id for each in turn.path()))
         steps = self._steps.get(place)
         if steps is None:
-            before = self._before(turn)
+            try:
+                before = self._before(turn)
+            except (PromptError, ModelError):
+                return ()
             reply = Text(turn.tokens, reply=True, boundary=Boundary.REPLY)
             # Replies that called tools are the turn's own.
             asked = self._chat.wanted(turn.question) if turn.rounds else before

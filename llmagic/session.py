@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,7 @@ class Session:
         replay: bool = False,
         checkpoint: bool = True,
         source: str | None = None,
+        began: datetime | None = None,
         on_event: Callable[[Event], None] | None = None,
         **settings: Any,
     ) -> Turn:
@@ -202,6 +204,9 @@ class Session:
             next turn goes on from the context while that holds it; another one evaluates it again.
         source : str, optional
             The cell that asks, for `recall` and `earlier`.
+        began : datetime, optional
+            When the conversation began if it begins with this question, for chat templates that
+            tell the date; by default today. All that continues it has its date, on later days too.
         on_event : callable, optional
             Hears about progress and every piece of text.
         **settings
@@ -236,7 +241,8 @@ class Session:
             self._warn(tell)
             drawing = self.chat.switched(drawing)
             offered = self.chat.offered(tools, parent, drawing)
-            question = Question(parent, system, parts, drawing, offered)
+            began = None if parent is not None else began or self.chat.today()
+            question = Question(parent, system, parts, drawing, offered, began)
             wanted = self.chat.wanted(question)
             turn = self._replies.again(question, wanted, tell) if replay else None
             is_new = turn is None
@@ -338,6 +344,11 @@ class Session:
         return self.engine.model.vocabulary.tokenize(text, special=False)
 
     @property
+    def tells_date(self) -> bool:
+        """Whether the model's chat template may tell the date."""
+        return self.chat.tells_date
+
+    @property
     def can_switch_thinking(self) -> bool:
         """Whether the model's chat template has a switch for thinking."""
         return self.chat.can_switch_thinking
@@ -350,10 +361,11 @@ class Session:
         dict
             `tokens` of the turn with its reply, `live` of them in the context; bytes of its
             checkpoints in `memory` and on `disk`; of `total` tokens up to its end, `restored`
-            ones, which would come from `tier`.
+            ones, which would come from `tier`. Empty where this model cannot take the turn.
         """
         with self._gate.looking():
-            return {**self._kept.of(turn), **self._kept.for_next(turn)}
+            kept = self._kept.of(turn)
+            return {**kept, **self._kept.for_next(turn)} if kept else {}
 
     def held(self, turn: Turn) -> dict[str, int]:
         """What `kept` says about the turn alone: `tokens`, `live`, `memory` and `disk`.
@@ -381,7 +393,7 @@ class Session:
         with self._gate.alone():
             if self.last is not None and self.last.id == turn.id:
                 self.last = turn.parent
-            self.archive.forget(self.chat.wanted(turn.question), turn)
+            self.archive.forget(turn)
             return self._kept.forget(turn)
 
     def status(self) -> dict[str, Any]:

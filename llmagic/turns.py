@@ -6,10 +6,11 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from llmagic.prompt.parts import Message, Part, ReplyPart, TextPart
+from llmagic.prompt.parts import ImagePart, Message, Part, ReplyPart, TextPart
 from llmagic.prompt.tools import Tool, Use
 from llmagic.sequence import Sequence
 from llmagic.settings import Sampling
@@ -72,6 +73,8 @@ class Turn:
         What the model could call, here and in the turns that continue this one.
     exact : bool
         Whether the reply was drawn from the very logits an evaluation from nothing gives.
+    began : datetime or None
+        When the conversation began, which templates may tell the model; of the first turn of one.
     """
 
     id: str
@@ -90,6 +93,7 @@ class Turn:
     rounds: tuple[Round, ...] = field(default=(), repr=False)
     tools: tuple[Tool, ...] = field(default=(), repr=False)
     exact: bool = field(default=True, repr=False, compare=False)
+    began: datetime | None = field(default=None, repr=False, compare=False)
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -98,7 +102,12 @@ class Turn:
     @property
     def question(self) -> Question:
         """What was asked, to be asked again."""
-        return Question(self.parent, self.system, self.parts, self.sampling, self.tools)
+        return Question(self.parent, self.system, self.parts, self.sampling, self.tools, self.began)
+
+    @property
+    def n_images(self) -> int:
+        """Images in the question."""
+        return sum(isinstance(part, ImagePart) for part in self.parts)
 
     def path(self) -> list[Turn]:
         """The turns of the conversation up to this one."""
@@ -139,6 +148,8 @@ class Question:
     sampling : Sampling
     tools : tuple of Tool
         What the model may call.
+    began : datetime or None
+        When the conversation began; of the first question of one.
     """
 
     parent: Turn | None
@@ -146,6 +157,7 @@ class Question:
     parts: tuple[Part, ...]
     sampling: Sampling
     tools: tuple[Tool, ...]
+    began: datetime | None = None
 
     def answered(self, answer: Answer, usage: dict[str, Any]) -> Turn:
         """The question with its answer, as a turn."""
@@ -164,6 +176,7 @@ class Question:
             rounds=answer.rounds,
             tools=self.tools,
             exact=usage["exact"],
+            began=self.began,
         )
 
 

@@ -11,9 +11,7 @@ from __future__ import annotations
 import atexit
 import threading
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -61,8 +59,9 @@ class Ahead:
         self._session = session
         self._changed = threading.Condition()
         self._sources: weakref.WeakSet[Source] = weakref.WeakSet()
-        self._offered: deque[bytes] = deque(maxlen=MOST_OFFERED)
-        self._read: deque[Picture] = deque(maxlen=MOST_OFFERED)
+        # Files with the digests of their pictures, once they were read ("": that failed). Pixels
+        # are many times larger than a file, so they are made when it is looked at.
+        self._offered: dict[bytes, bytes | None] = {}
         self._thread: threading.Thread | None = None
         self._is_paused = False
         self._is_closed = False
@@ -84,9 +83,11 @@ class Ahead:
     def offer(self, files: Iterable[bytes]) -> None:
         """Look at image files that a cell may ask for: attachments of cells that did not run."""
         with self._changed:
-            self._offered.extend(files)
-            has_some = bool(self._offered)
-        if has_some:
+            new = {file: None for file in files if file not in self._offered}
+            self._offered.update(new)
+            while len(self._offered) > MOST_OFFERED:
+                del self._offered[next(iter(self._offered))]
+        if new:
             self.changed()
 
     def now(self, pictures: Iterable[Picture]) -> None:
@@ -190,15 +191,23 @@ class Ahead:
         for source in list(self._sources):
             source.refresh()
 
-    def _pictures(self) -> list[Picture]:
+    def _pictures(self) -> Iterator[Picture]:
         from llmagic.prompt.images import picture
 
+        for source in list(self._sources):
+            yield from source.pictures()
         with self._changed:
-            files = list(self._offered)
-            self._offered.clear()
-        for file in files:
-            # What cannot be read is an error only where a prompt asks for it.
-            with suppress(ImageError):
-                self._read.append(picture(file))
-        shown = [each for source in list(self._sources) for each in source.pictures()]
-        return [*shown, *self._read]
+            offered = list(self._offered.items())
+        for file, digest in offered:
+            if digest is not None and (not digest or digest in self._seen):
+                continue
+            try:
+                found = picture(file)
+            except ImageError:
+                # What cannot be read is an error only where a prompt asks for it.
+                found = None
+            with self._changed:
+                if file in self._offered:
+                    self._offered[file] = b"" if found is None else found.digest
+            if found is not None:
+                yield found

@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,7 @@ def ask(runtime: Runtime, given: argparse.Namespace, text: str) -> None:
             replay=runtime.settings.replay and not given.resample,
             checkpoint=not given.no_checkpoint,
             source=request.source,
+            began=_began(runtime, session, place, request, document),
             on_event=screen.event,
         )
     except (KeyboardInterrupt, ReplyError) as error:
@@ -139,6 +141,19 @@ def _earlier(
             yield shown
     if request.cell is not None:
         yield from [*runtime.conversation.versions.of(request.cell)][::-1]
+
+
+def _began(
+    runtime: Runtime, session: Session, place: Place, request: Request, document: Document | None
+) -> datetime | None:
+    """When the conversation began that the cell begins, where it did so before as it reads now."""
+    if place.after is not None or request.source is None or not session.tells_date:
+        return None
+    for turn in _earlier(runtime, place, request, document):
+        known = session.recall(turn, after=None, source=request.source)
+        if known is not None:
+            return known.began
+    return None
 
 
 def _stale_line(stale: Sequence[Entry]) -> str:

@@ -105,14 +105,14 @@ def blocks_of(turn: Turn) -> list[Block]:
     for each in turn.rounds:
         blocks += [block for block in (Thought(each.thought), Answer(each.text)) if block.text]
         blocks += [ToolUse(use.name, use.arguments, use.result, use.failed) for use in each.uses]
-    thought = Thought(turn.thought)
-    answer = Answer(turn.text, data=turn.sampling.schema is not None)
-    return [*blocks, *(block for block in (thought, answer) if block.text)] or [answer]
+    thought = [Thought(turn.thought)] if turn.thought else []
+    # Also where it is empty: a thought that comes last is under way.
+    return [*blocks, *thought, Answer(turn.text, data=turn.sampling.schema is not None)]
 
 
 def plain(blocks: Iterable[Block]) -> str:
     """As text: the answer as the model wrote it, all else before it in lines that begin with >."""
-    return "\n\n".join(_plain(block) for block in blocks)
+    return "\n\n".join(filter(None, map(_plain, blocks)))
 
 
 def _plain(block: Block) -> str:
@@ -130,7 +130,9 @@ def quoted(text: str) -> str:
 def markdown(blocks: Sequence[Block]) -> str:
     """As Markdown that shows all of it and does nothing else; thoughts are folded."""
     last = blocks[-1] if blocks else None
-    return "\n\n".join(_markdown(block, under_way=block is last) for block in blocks)
+    return "\n\n".join(
+        filter(None, (_markdown(block, under_way=block is last) for block in blocks))
+    )
 
 
 def _markdown(block: Block, *, under_way: bool) -> str:
@@ -139,7 +141,7 @@ def _markdown(block: Block, *, under_way: bool) -> str:
         state = " …" if block.result is None else " failed" if block.failed else ""
         # The whole call, where the summary does not hold it.
         more = f"{block.call}\n\n" if summary != block.call else ""
-        return folded(f"{summary}{state}", _code(f"{more}{block.result or ''}"))
+        return folded(f"{summary}{state}", code(f"{more}{block.result or ''}"))
     if isinstance(block, Thought):
         return folded("thinking …" if under_way else "thought", closed(harmless(block.text)))
     return _fenced(block.text) if block.data else harmless(block.text)
@@ -158,7 +160,7 @@ def closed(text: str) -> str:
     return f"{text}\n{fences[-1]}" if len(fences) % 2 else text
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """Any text as a code block: its fence is longer than those inside."""
     longest = max(map(len, re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)

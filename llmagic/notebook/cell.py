@@ -129,9 +129,20 @@ def known_again(shell: Any, turn: Turn | None) -> Turn | None:
 
     def now(tool: Tool) -> Tool:
         function = shell.user_ns.get(tool.name, tool.function)
+        # One of a module (`--tool books.spent`) is not what the notebook calls by its name.
+        if not _may_replace(tool.function, function):
+            function = tool.function
         return replace(tool, function=function if callable(function) else None)
 
     return replace(turn, tools=tuple(now(tool) for tool in turn.tools))
+
+
+def _may_replace(old: Any, new: Any) -> bool:
+    """Whether a variable may have taken the place of a function: it is of the same module."""
+    if old is None or getattr(old, "__module__", None) == "__main__":
+        return True
+    names = ("__module__", "__qualname__")
+    return all(getattr(old, name, None) == getattr(new, name, None) for name in names)
 
 
 def schema_from(shell: Any, given: str) -> Schema:
@@ -145,7 +156,8 @@ def schema_from(shell: Any, given: str) -> Schema:
     from llmagic.prompt.schema import schema_of
 
     name = re.match(r"\s*([^\W\d]\w*)", given)
-    if name is not None and not Path(given).expanduser().exists():
+    is_variable = given in shell.user_ns
+    if name is not None and (is_variable or not Path(given).expanduser().exists()):
         known = name[1] in shell.user_ns or hasattr(builtins, name[1])
         if known:
             return schema_of(_value(shell, given))
@@ -171,7 +183,7 @@ def _value(shell: Any, expression: str) -> object:
 
 
 def _images(shell: Any, name: str, base: Path, attachments: Mapping[str, bytes]) -> list[Picture]:
-    from llmagic.prompt.images import gallery, open_reference, picture
+    from llmagic.prompt.images import gallery, is_image_like, open_reference, picture
 
     if not name.isidentifier():
         try:
@@ -189,7 +201,10 @@ def _images(shell: Any, name: str, base: Path, attachments: Mapping[str, bytes])
         found = gallery(value)
         if found is not None and not found:
             raise ImageError(f"{name} holds no images yet. Choose or drop some, or `add` them.")
-        return [picture(each, base=base) for each in ([value] if found is None else found)]
+        if found is None:
+            several = isinstance(value, list | tuple) and value and all(map(is_image_like, value))
+            found = list(value) if several else [value]
+        return [picture(each, base=base) for each in found]
     if not any((folder / name).exists() for folder in (base, Path.cwd())):
         raise UsageError(
             f"-a {name}: there is no variable of this name, and no file. Give a variable, a path, "

@@ -18,16 +18,22 @@ def forget(runtime: Runtime, entries: Iterable[Entry]) -> int:
     -------
     int
         Bytes that became free on disk.
+
+    Raises
+    ------
+    NoModelError
+        No model is loaded.
     """
     # What stands on another one first: only then that one's rows are needed by nobody.
     ordered = sorted(entries, key=lambda entry: -len(entry.turn.path()))
-    session = runtime.loaded.session
+    # What is stored of a turn is found through its model; what is left would be taken over again.
+    session = runtime.loaded.require()
     free = 0
     runtime.conversation.remove(ordered)
     for entry in ordered:
         if not runtime.conversation.has(entry.turn.id):
-            pin(runtime, entry, False)
-            free += session.forget(entry.turn) if session is not None else 0
+            runtime.conversation.pinned.discard(entry.turn.id)
+            free += session.forget(entry.turn)
     return free
 
 

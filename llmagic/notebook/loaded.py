@@ -73,7 +73,7 @@ class Loaded:
         The first cell of a kernel loads the default model, if nothing was loaded before.
         """
         if model is not None:
-            name = expand(model, namespace, quote=False)
+            name = expand(model, namespace)
             files = self._from_hub.get(name) or self._resolve(name, None, on_event)
             # The model that is loaded keeps its projector and its settings.
             if self._loaded is None or self._loaded[0] != _file(files.model):

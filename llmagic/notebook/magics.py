@@ -61,7 +61,7 @@ class LLMagic(Magics, Defaults):
         In the text {name} is replaced by the value of a variable, an image at its place;
         ![](path) is an image, too; {{ and }} are braces. `%llm help` shows the rest.
         """
-        if {"-h", "--help"} & set(line.split()):
+        if options.asks_for_help(line):
             self._commands["help"](self._runtime, "")
             return
         with interrupts.told():
@@ -73,7 +73,10 @@ class LLMagic(Magics, Defaults):
         """See `commands.HELP_TEXT`, which replaces this text."""
         word, _, rest = line.strip().partition(" ")
         command = self._commands.get(word or "help")
-        if command is not None:
+        asked = self._commands.get(word.removesuffix("?")) if not rest.strip() else None
+        if asked is not None and word.endswith("?"):
+            self._runtime.show({"text/plain": asked.explanation})
+        elif command is not None:
             with interrupts.told(f"%llm {command.name} was stopped."):
                 command(self._runtime, rest)
         elif word in SHELL_COMMANDS and _is_no_question(rest):

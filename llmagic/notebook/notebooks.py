@@ -67,10 +67,21 @@ class Notebooks:
         beside = [path for name, path in self._beside.items() if self._all[name] is self.current]
         return beside[0] if beside else found.path
 
-    def find(self, name: str) -> Conversation:
-        """The conversation of a notebook if it has one here, from now on the current one."""
-        self.current = self._all.get(name, self.current)
-        return self.current
+    def find(self, name: str, knows: Callable[[Conversation], bool]) -> bool:
+        """Let the conversation of a notebook be the current one, if it has one here.
+
+        Parameters
+        ----------
+        name : str
+            Of the notebook. One that was renamed is known by its old name until a cell runs.
+        knows : callable
+            Whether a conversation has what is asked about.
+        """
+        for each in [self._all[name]] if name in self._all else [self.current, *self._all.values()]:
+            if name in self._all or knows(each):
+                self.current = each
+                return True
+        return False
 
     def _named(self, name: str) -> Conversation:
         if name not in self._all:

@@ -55,6 +55,15 @@ def parse(parser: argparse.ArgumentParser, magic: str, line: str) -> argparse.Na
     return known
 
 
+def asks_for_help(line: str) -> bool:
+    """Whether -h or --help stands on a line, and not in a text."""
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        words = line.split()
+    return not {"-h", "--help"}.isdisjoint(words)
+
+
 def _unknown(parser: argparse.ArgumentParser, word: str) -> str:
     if not word.startswith("-"):
         return f"{word!r} is not expected here; a text with spaces needs quotes."
@@ -81,21 +90,40 @@ def near(word: str, known: Iterable[str]) -> bool:
     return bool(difflib.get_close_matches(word, list(known), n=1, cutoff=0.75))
 
 
-class _Quoting(DollarFormatter):
+class _Marking(DollarFormatter):
+    """Puts a mark where a value belongs, and keeps the value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: list[str] = []
+
     def format_field(self, value: object, format_spec: str) -> str:
-        return shlex.quote(super().format_field(value, format_spec))
+        self.values.append(super().format_field(value, format_spec))
+        return f"\0{len(self.values) - 1}\0"
 
 
-def expand(text: str, namespace: dict[str, Any], *, quote: bool) -> str:
-    """`text` with `{name}` and `$name` replaced, as IPython does for its own magics.
-
-    With `quote`, values are quoted where they need it: a path with spaces stays one word.
-    """
-    formatter = _Quoting() if quote else DollarFormatter()
+def expand(text: str, namespace: dict[str, Any]) -> str:
+    """`text` with `{name}` and `$name` replaced, as IPython does for its own magics."""
     try:
-        return formatter.vformat(text, args=[], kwargs=namespace)
+        return DollarFormatter().vformat(text, args=[], kwargs=namespace)
     except Exception:  # braces that mean something else stay as they are, as in IPython
         return text
+
+
+def expand_words(line: str, namespace: dict[str, Any]) -> str:
+    """The same for a line that is split as a shell does it: what is in a value is never split.
+
+    A path with spaces or quotes stays one word, with quotes around its field or without.
+    """
+    marking = _Marking()
+    try:
+        words = shlex.split(marking.vformat(line, args=[], kwargs=namespace))
+    except Exception:  # as above; quotes that do not match are told where the line is parsed
+        return line
+    if not marking.values:
+        return line
+    values = marking.values
+    return shlex.join(re.sub("\0(\\d+)\0", lambda at: values[int(at[1])], each) for each in words)
 
 
 def number(

@@ -20,6 +20,7 @@ from typing import Any
 from llmagic.errors import LLMagicError
 from llmagic.notebook import display
 from llmagic.notebook.blocks import blocks_of
+from llmagic.notebook.conversation import Conversation
 from llmagic.notebook.entries import Entry
 from llmagic.notebook.forgetting import forget, pin
 from llmagic.notebook.question import question
@@ -141,10 +142,11 @@ class Panel:
 
     def _state(self, request: Mapping[str, Any]) -> Answer:
         runtime = self._runtime
-        self._find(request)
-        session = runtime.loaded.session
         sources = {str(k): str(v) for k, v in _mapping(request.get("sources")).items()}
-        branches = tree(runtime.conversation, sources, session)
+        is_known = self._find(request, lambda known: any(cell in known for cell in sources))
+        conversation = runtime.conversation if is_known else Conversation()
+        session = runtime.loaded.session
+        branches = tree(conversation, sources, session)
         status = session.status() if session is not None else None
         state: Answer = {
             "type": "state",
@@ -154,39 +156,44 @@ class Panel:
             "context": status and {k: status["context"][k] for k in ("used", "limit")},
             "memory": status and _budget(status["checkpoints"]),
             "disk": status and status["store"] and _budget(status["store"]),
-            "threads": runtime.conversation.threads(),
+            "threads": conversation.threads(),
             "turns": [_row(branch) for branch in branches],
         }
         self._known[_name(request)] = state
         return state
 
-    def _find(self, request: Mapping[str, Any]) -> None:
-        """Let the notebook that a request names be the current one: another may have run last."""
+    def _find(self, request: Mapping[str, Any], knows: Callable[[Conversation], bool]) -> bool:
+        """Let the notebook that a request names be the current one: another may have run last.
+
+        False where this kernel knows nothing of it: none of its cells ran here.
+        """
         name = _name(request)
-        if name is not None:
-            self._runtime.notebooks.find(name)
+        return name is None or self._runtime.notebooks.find(name, knows)
+
+    def _find_cell(self, request: Mapping[str, Any]) -> str:
+        """The cell a request is about, in its notebook."""
+        cell = str(request.get("cell"))
+        if not self._find(request, lambda known: cell in known):
+            raise LLMagicError(f"no cell of {_name(request)} has run in this kernel; run one first")
+        return cell
 
     def _forget(self, request: Mapping[str, Any]) -> Answer:
-        self._find(request)
         turn = self._entry(request).turn.id
         forget(self._runtime, self._runtime.conversation.all_of(turn))
         return {"type": "done"}
 
     def _pin(self, request: Mapping[str, Any]) -> Answer:
-        self._find(request)
         pin(self._runtime, self._entry(request), request.get("pinned") is not False)
         return {"type": "done"}
 
     def _versions(self, request: Mapping[str, Any]) -> Answer:
-        cell = str(request.get("cell"))
-        self._find(request)
+        cell = self._find_cell(request)
         self._runtime.recall_versions()
         entries = [*self._runtime.conversation.versions.of(cell).values()]
         return {"type": "versions", "cell": cell, "versions": [*map(self._version, entries)]}
 
     def _restore(self, request: Mapping[str, Any]) -> Answer:
-        cell, turn = str(request.get("cell")), str(request.get("turn"))
-        self._find(request)
+        cell, turn = self._find_cell(request), str(request.get("turn"))
         self._runtime.recall_versions()
         entry = self._runtime.restore(cell, turn)
         if entry is None:
@@ -220,6 +227,7 @@ class Panel:
 
     def _entry(self, request: Mapping[str, Any]) -> Entry:
         turn = request.get("turn")
+        self._find(request, lambda known: known.has(str(turn)))
         conversation = self._runtime.conversation
         for entry in [*conversation.entries, *conversation.versions]:
             if entry.turn.id == turn:
@@ -249,7 +257,7 @@ def _row(branch: Branch) -> Answer:
         "stale": branch.stale,
         "question": short(question(turn), 200),
         "reply": short(turn.text, 200),
-        "images": question(turn).count("▢"),
+        "images": turn.n_images,
         "tokens": branch.kept.get("tokens", 0),
         "bytes": {tier: branch.kept.get(tier, 0) for tier in ("memory", "disk")},
         "tiers": branch.tiers,

@@ -26,6 +26,9 @@ MOST_BYTES = 64 << 20
 MOST_BYTES_BESIDE = 32 << 20
 """Of the notebooks beside the kernel's own that are looked into for a cell it does not have."""
 
+_ASKS = re.compile(r"^[ \t]*%%?llm(?![\w-])", re.MULTILINE)
+"""A cell that may ask: with `%%llm`, or with a line of `%llm`."""
+
 _NBFORMAT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -203,7 +206,7 @@ def _cells(notebook: Any) -> Iterator[Cell]:
             **attachments_of(cell.get("attachments")),
             **attachments_of(own.get("attachments") if isinstance(own, dict) else None),
         }
-        asks = cell.get("cell_type") == "code" and source.lstrip().startswith("%%llm")
+        asks = cell.get("cell_type") == "code" and _ASKS.search(source) is not None
         name = str(cell.get("id") or f"cell {index}")
         if (asks or attachments) and name not in ids:
             ids.add(name)

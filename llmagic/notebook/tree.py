@@ -29,7 +29,8 @@ class Branch:
     stale : str
         "edited", "above" or "".
     kept : dict
-        `tokens`, `live` of them, bytes in `memory` and on `disk`; empty without a model.
+        `tokens`, `live` of them, bytes in `memory` and on `disk`; empty without a model that can
+        take the turn.
     pinned : bool
     """
 

@@ -21,6 +21,8 @@ MARKS = (
     "<|python_tag|>",  # Llama 3.1
     "<function=",  # Functionary 3.1; Qwen3-Coder, which forgets the mark before it
 )
+_JSON = json.JSONDecoder(strict=False)
+"""Models write line ends and tabs into strings as they are, above all in code."""
 _CLOSING = re.compile(r"\s*(?:</tool_call>|</tool_calls>|</TOOLCALL>|[;,])?\s*")
 _NAME = r"(?P<name>[\w.-]+)"
 _FUNCTION = re.compile(rf"<function={_NAME}>(?P<body>.*?)</function>", re.DOTALL)
@@ -118,16 +120,16 @@ def _read(text: str, at: int) -> tuple[list[Call], int]:
         There is none.
     """
     if text[at : at + 1] in ("{", "["):
-        value, end = json.JSONDecoder().raw_decode(text, at)
+        value, end = _JSON.raw_decode(text, at)
         return [_call(each) for each in (value if isinstance(value, list) else [value])], end
     if function := _FUNCTION.match(text, at):
         body = function["body"].strip()
         if body.startswith("{"):
-            return [Call(function["name"], dict(json.loads(body)))], function.end()
+            return [Call(function["name"], dict(_JSON.decode(body)))], function.end()
         pairs = dict(_PARAMETER.findall(body))
         return [Call(function["name"], pairs, quoted=True)], function.end()
     if named := _NAMED.match(text, at):
-        arguments, end = json.JSONDecoder().raw_decode(text, named.end())
+        arguments, end = _JSON.raw_decode(text, named.end())
         return [Call(named["name"], dict(arguments))], end
     if paired := _PAIRED.match(text, at):
         pairs, end = {}, paired.end()
@@ -142,7 +144,7 @@ def _call(value: dict[str, Any]) -> Call:
     value = value.get("function", value) if isinstance(value.get("function"), dict) else value
     arguments = value["arguments"] if "arguments" in value else value.get("parameters", {})
     if isinstance(arguments, str):
-        arguments = json.loads(arguments)
+        arguments = _JSON.decode(arguments)
     return Call(str(value["name"]), dict(arguments or {}))
 
 

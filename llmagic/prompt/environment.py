@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from itertools import accumulate, islice
 
 import jinja2
@@ -23,6 +24,9 @@ from llmagic.vector import Vector
 
 END = "\U000ffffe"
 """No character: stands after each message while they are rendered one by one (`_Divided`)."""
+
+SOME_DAY = datetime(2024, 7, 26)
+"""What Llama's templates take for the date where none is given."""
 
 _PLAIN = (
     *(nodes.Template, nodes.For, nodes.If, nodes.Output, nodes.TemplateData, nodes.Expr),
@@ -70,9 +74,6 @@ class Program:
     ----------
     source : str
         The template.
-    now : datetime
-        What `strftime_now` tells. It never moves: a date that changed with the clock would
-        invalidate every checkpoint at midnight.
 
     Attributes
     ----------
@@ -85,7 +86,7 @@ class Program:
         The source is not a template that Jinja2 can compile.
     """
 
-    def __init__(self, source: str, now: datetime) -> None:
+    def __init__(self, source: str) -> None:
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True,
             lstrip_blocks=True,
@@ -94,7 +95,6 @@ class Program:
         environment.filters["tojson"] = _tojson
         self.variables = frozenset[str]()
         environment.globals["raise_exception"] = _raise_exception
-        environment.globals["strftime_now"] = now.strftime
         try:
             self._template = environment.from_string(source)
             tree = environment.parse(source)
@@ -108,14 +108,22 @@ class Program:
                 "Load the model with another template."
             ) from error
 
-    def run(self, context: Mapping[str, object]) -> str:
+    def run(self, context: Mapping[str, object], now: datetime = SOME_DAY) -> str:
         """Render with these variables.
+
+        Parameters
+        ----------
+        context : dict of str to object
+        now : datetime
+            What `strftime_now` tells.
 
         Raises
         ------
         TemplateError
             The template refused the messages, or failed in any other way.
         """
+        # Two of the same date look the same (`_Divided`).
+        context = {"strftime_now": partial(datetime.strftime, now), **context}
         try:
             text = None if self._divided is None else self._divided.run(context)
             if text is not None:

@@ -19,10 +19,10 @@ from llmagic.errors import ImageError
 from llmagic.prompt.arrays import from_array, is_image_array, is_tensor, tensor_array
 from llmagic.prompt.decoding import decode, from_pil
 from llmagic.prompt.foreign import is_named
-from llmagic.prompt.pixels import Picture
+from llmagic.prompt.pixels import Picture, the_one
 from llmagic.prompt.references import open_reference
 
-__all__ = ["Picture", "gallery", "is_image_like", "open_reference", "picture"]
+__all__ = ["Picture", "gallery", "is_image_like", "open_reference", "picture", "the_one"]
 
 _SUFFIX = re.compile(
     r"\.(a?png|avif|bmp|dds|dib|gif|hei[cf]|icns|ico|j2k|jfif|jp2|jpe|jpe?g|p[bgnp]m|pcx|psd|qoi"

@@ -9,7 +9,7 @@ from functools import cached_property
 from operator import and_
 
 from llmagic.errors import UsageError
-from llmagic.prompt.images import Picture, is_image_like, picture
+from llmagic.prompt.images import Picture, is_image_like, picture, the_one
 
 
 @dataclass(frozen=True)
@@ -100,4 +100,6 @@ def parts_of(prompt: str | Iterable[Part], images: Iterable[object] = ()) -> tup
             raise UsageError(f"expected TextParts and ImageParts in a prompt, and got {part!r}.")
     if not any(isinstance(part, ImagePart) or part.text.strip() for part in parts):
         raise UsageError("expected a prompt, and the text is empty. Write something to ask.")
-    return parts
+    return tuple(
+        ImagePart(the_one(part.picture)) if isinstance(part, ImagePart) else part for part in parts
+    )

@@ -60,6 +60,8 @@ class Schema:
             validator(document).validate(data)
         except ValidationError as error:
             raise ValueError(f"{error.json_path}: {error.message}") from None
+        except re.error:
+            pass  # a pattern that Python does not read; the reply was drawn by it
         return data
 
 
@@ -147,7 +149,9 @@ def _checked(document: Any) -> str:
     if not isinstance(document, dict):
         raise UsageError(f"expected a schema as a JSON object, and got {document!r:.100}.")
     try:
-        validator_for(document, default=Draft202012Validator).check_schema(document)
+        # Without its formats: patterns are regular expressions of another language than Python's.
+        kind = validator_for(document, default=Draft202012Validator)
+        kind.check_schema(document, format_checker=None)
     except SchemaError as error:
         raise UsageError(
             f"expected a valid JSON schema, and at {error.json_path} {error.message}."

@@ -24,7 +24,7 @@ from functools import cached_property
 from typing import Any
 
 from llmagic.errors import TemplateError
-from llmagic.prompt.environment import Program
+from llmagic.prompt.environment import SOME_DAY, Program
 from llmagic.prompt.masking import (
     Alphabet,
     Item,
@@ -78,6 +78,7 @@ class _Way:
     typed: bool
     variables: Mapping[str, object]
     fold: bool
+    now: datetime
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,6 @@ class ChatTemplate:
         Jinja2, as in `tokenizer.chat_template` of a GGUF.
     bos, eos : str
         The text of these tokens, for templates that write them.
-    now : datetime, optional
-        The date for templates that tell it; frozen, so that it does not change a conversation
-        under way. The present if not given.
 
     Raises
     ------
@@ -130,16 +128,16 @@ class ChatTemplate:
     ----------
     thinking_switches : tuple of str
         Variables of it that switch thoughts on and off.
+    tells_date : bool
+        Whether it may tell the date.
     """
 
-    def __init__(
-        self, source: str, *, bos: str = "", eos: str = "", now: datetime | None = None
-    ) -> None:
+    def __init__(self, source: str, *, bos: str = "", eos: str = "") -> None:
         self.source = source
         self.bos = bos
         self.eos = eos
-        self.now = now or datetime.now()
-        self._program = Program(source, self.now)
+        self._program = Program(source)
+        self.tells_date = "strftime_now" in self._program.variables
         self.thinking_switches = tuple(sorted(SWITCHES & self._program.variables))
         self._recent = Recent[_Rendered]()
 
@@ -150,6 +148,7 @@ class ChatTemplate:
         generation_prompt: bool = True,
         variables: Mapping[str, object] | None = None,
         joined: bool = False,
+        now: datetime = SOME_DAY,
     ) -> Vector[Piece]:
         """Pieces of a conversation, in order; equal messages give equal pieces.
 
@@ -170,6 +169,9 @@ class ChatTemplate:
             Further template variables, as `enable_thinking`.
         joined : bool
             Whether the messages are `Message.joined`, all of them.
+        now : datetime
+            What it may tell as the date: the same for all turns of a conversation, every one of
+            which would be evaluated again otherwise.
 
         Raises
         ------
@@ -179,7 +181,7 @@ class ChatTemplate:
         """
         first: TemplateError | None = None
         whole = Vector(messages if joined else (message.joined for message in messages))
-        for way in _ways(whole, variables or {}):
+        for way in _ways(whole, variables or {}, now):
             try:
                 return self._pieces(way, generation_prompt)
             except TemplateError as error:
@@ -190,7 +192,7 @@ class ChatTemplate:
     def _pieces(self, way: _Way, generation_prompt: bool) -> Vector[Piece]:
         """Pieces of the messages, those of messages rendered before as they were then."""
         variables = json.dumps(dict(way.variables), ensure_ascii=False, default=str)
-        manner = (way.fold, way.typed, variables, generation_prompt)
+        manner = (way.fold, way.typed, variables, way.now, generation_prompt)
         n, known = self._recent.nearest(way.messages, manner)
         masked = Masked(
             way.messages,
@@ -232,7 +234,8 @@ class ChatTemplate:
                 **way.variables,
                 "messages": messages,
                 "add_generation_prompt": generation_prompt,
-            }
+            },
+            way.now,
         )
 
     @cached_property
@@ -338,7 +341,7 @@ class _Endings:
         return self._template.ending(self._way, called, result, reply, question)
 
 
-def _ways(whole: Vector[Message], variables: Mapping[str, object]) -> Iterator[_Way]:
+def _ways(whole: Vector[Message], variables: Mapping[str, object], now: datetime) -> Iterator[_Way]:
     """Ways to pass messages, the usual one first: see `transformers.apply_chat_template`."""
     for fold in (False, True):
         passed = folded(whole) if fold else whole
@@ -352,7 +355,7 @@ def _ways(whole: Vector[Message], variables: Mapping[str, object]) -> Iterator[_
                 {},
             )
             for empty in nothing:
-                yield _Way(Vector(passed), typed, {**empty, **variables}, fold)
+                yield _Way(Vector(passed), typed, {**empty, **variables}, fold, now)
 
 
 def _assembled(last: Item | None, item: Item, endings: _Endings) -> Iterator[Piece]:

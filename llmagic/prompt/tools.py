@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,14 +82,30 @@ class Tool:
         return result if isinstance(result, str) else _text(result)
 
     def _typed(self, name: str, value: str) -> Any:
-        """An argument that was written without quotes, as JSON where no text is expected."""
-        schema = self.parameters.get("properties", {}).get(name, {})
-        if schema.get("type") == "string":
+        """An argument that was written without quotes, as JSON where no text may be meant."""
+        kinds = _kinds(self.parameters.get("properties", {}).get(name, {}), self.parameters)
+        if "string" in kinds and not (value == "null" and "null" in kinds):
             return value
         try:
             return json.loads(value)
         except ValueError:
             return value
+
+
+def _kinds(schema: Mapping[str, Any], within: Mapping[str, Any]) -> set[str]:
+    """The types that a schema allows, as JSON schema calls them; `within` has its definitions."""
+    definitions = within.get("$defs", {})
+    waiting, seen, found = [schema], set[str](), set[str]()
+    while waiting:
+        each = waiting.pop()
+        kind = each.get("type", [])
+        found |= {kind} if isinstance(kind, str) else {*kind}
+        waiting += [*each.get("anyOf", ()), *each.get("oneOf", ())]
+        name = str(each.get("$ref", "")).removeprefix("#/$defs/")
+        if name in definitions and name not in seen:
+            seen.add(name)
+            waiting.append(definitions[name])
+    return found
 
 
 @dataclass(frozen=True)

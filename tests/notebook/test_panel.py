@@ -161,6 +161,23 @@ def test_a_copy_of_a_notebook_on_the_same_kernel(kernel: Kernel, llama: Toy, boo
     assert len(panel.ask("versions", cell="a", **there)["versions"]) == 2
 
 
+def test_a_notebook_that_has_not_run_shows_no_other(kernel: Kernel, llama: Toy, book: Book) -> None:
+    kernel.load(llama.model)
+    book.run(kernel, "a")
+    panel = Panel(kernel)
+    other = {"notebook": "folder/other.ipynb"}
+    state = panel.ask("state", sources={"x": "%%llm\nHi"}, **other)
+    assert (state["model"], state["turns"]) == ("llmagic toy llama", [])
+    assert "no cell of folder/other.ipynb" in panel.ask("versions", cell="x", **other)["message"]
+    assert panel.ask("forget", turn="00", **other)["type"] == "error"
+    # One that was renamed is known by its cells.
+    renamed = {"notebook": "folder/renamed.ipynb"}
+    sources = {cell.id: cell.source for cell in book.cells}
+    assert len(panel.turns(sources=sources, **renamed)) == 1
+    assert panel.ask("pin", turn=book["a"].turn, **renamed) == {"type": "done"}
+    assert panel.turns(sources=sources, **renamed)[0]["pinned"]
+
+
 def test_nonsense_is_answered(kernel: Kernel) -> None:
     panel = Panel(kernel)
     for kind in ("nonsense", None, ["state"], {}):

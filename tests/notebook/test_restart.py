@@ -15,7 +15,7 @@ import pytest
 from tests.notebook.book import Book
 from tests.notebook.conftest import write_picture
 from tests.notebook.kernel import Kernel, Outcome
-from tests.toys import Toy
+from tests.toys import Toy, parrot
 
 OPTIONS = "--max-tokens 8 -t 0.7"
 SEEING = {
@@ -204,6 +204,41 @@ def test_edited_above_is_not_taken_over(start: Start, toy: Toy, yesterday: Yeste
     assert book.run(kernel, "b").stderr == "", "a is here already"
     assert kernel.value(f"[entry.request.cell for entry in {entries}]") == "['a', 'b', 'c', 'f']"
     assert "1 turn above was not in the store" in book.run(kernel, "f").stderr, "d, still"
+
+
+TODAY = """
+import datetime, llmagic.chat
+class Day(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.datetime(2026, 11, {day}, 9)
+llmagic.chat.datetime = Day
+"""
+
+
+def test_a_template_that_tells_the_date(tmp_path: Path) -> None:
+    template = (Path(__file__).parents[1] / "templates" / "date.jinja").read_text()
+    model = parrot.write(tmp_path, {"cat": ["It sits."], "dog": ["It runs."]}, template)
+    book = Book({"a": "%%llm -t 0\nThe cat?", "b": "%%llm -t 0\nThe dog?"})
+    turns = []
+    for day in (27, 28):
+        kernel = Kernel(tmp_path, replay=True)
+        try:
+            kernel.run(TODAY.format(day=day))
+            kernel.load(model)
+            if day == 28:
+                # The last cell goes on where it was, and so does the whole notebook.
+                for name in "bab":
+                    assert book.run(kernel, name).usage["generated"]["stop"] == "replayed"
+                assert [cell.turn for cell in book.cells] == turns[0]
+                # A cell that was edited begins another conversation: today's.
+                book["a"].source += " "
+                assert book.run(kernel, "a").usage["generated"]["stop"] != "replayed"
+            book.run_all(kernel)
+            turns.append([cell.turn for cell in book.cells])
+        finally:
+            kernel.stop(gently=True)
+    assert turns[0][0] != turns[1][0]
 
 
 def test_the_document_orders_the_turns(start: Start, llama: Toy) -> None:

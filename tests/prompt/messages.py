@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 
 from llmagic.prompt.parts import Message, Part, ReplyPart, TextPart
@@ -13,7 +12,6 @@ TEMPLATES = Path(__file__).parents[1] / "templates"
 NAMES = sorted(path.stem for path in TEMPLATES.glob("*.jinja"))
 VERBATIM = [name for name in NAMES if name != "colon"]
 """Templates that write no blank before somebody's words, which would be a part of them."""
-NOON = datetime(2025, 1, 2, 12)
 USER = Mark(Boundary.USER)
 
 HOSTILE = [
@@ -30,11 +28,11 @@ HOSTILE = [
 
 def load(name: str) -> ChatTemplate:
     source = (TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
-    return ChatTemplate(source, bos="<bos>", eos="</s>", now=NOON)
+    return ChatTemplate(source, bos="<bos>", eos="</s>")
 
 
 def of(source: str) -> ChatTemplate:
-    return ChatTemplate(source, bos="<bos>", eos="</s>", now=NOON)
+    return ChatTemplate(source, bos="<bos>", eos="</s>")
 
 
 def system(text: str) -> Message:

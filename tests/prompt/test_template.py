@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +19,6 @@ from llmagic.sequence import Boundary
 from tests.prompt.messages import (
     HOSTILE,
     NAMES,
-    NOON,
     ONE,
     TEMPLATES,
     TURN,
@@ -69,7 +67,7 @@ RENDERED = {
         "<|im_start|>assistant\n"
     ),
     "date": (
-        "<|im_start|>system\nToday is 02 January 2025, 12:00.\n{S}<|im_end|>\n"
+        "<|im_start|>system\nToday is 26 July 2024, 00:00.\n{S}<|im_end|>\n"
         "<|im_start|>user\n|SYSTEM|{U1}<|im_end|>\n|USER|"
         "<|im_start|>assistant\n[R1]<|im_end|>\n<|im_start|>user\n{U2}<|im_end|>\n|USER|"
         "<|im_start|>assistant\n"
@@ -220,11 +218,18 @@ def test_a_template_that_cannot_be_trusted_with_messages(source: str, what: str)
         of(source).render([user("U1"), reply("R1")])
 
 
-def test_the_date_does_not_move() -> None:
-    template = ChatTemplate("{{ strftime_now('%H:%M:%S.%f') }}" + ONE)
-    time.sleep(0.001)
-    assert template.render(TURN) == template.render(TURN)
-    assert shown(template.render(TURN)).startswith(template.now.strftime("%H:%M:%S.%f"))
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_date_is_the_one_that_is_given(whole: bool) -> None:
+    name = "date" if whole else "chatml"
+    body = (TEMPLATES / f"{name}.jinja").read_text()
+    template = ChatTemplate("{{ strftime_now('%d %H:%M:%S.%f') }}" + body)
+    assert (template._program._divided is None) is whole
+    assert template.tells_date
+    assert not load("chatml").tells_date
+    one, two = (datetime(2026, 11, day, 1, 2, 3, 4) for day in (27, 28))
+    for now in (one, two, one):
+        text = shown(template.render(TURN, now=now))
+        assert text.startswith(now.strftime("%d %H:%M:%S.%f"))
 
 
 @pytest.mark.parametrize("turns", [1, 100])
@@ -234,12 +239,12 @@ def test_rendering_does_not_grow_with_the_square(
     passed = 0
     run = Program.run
 
-    def counting(self: Program, context: dict[str, object]) -> str:
+    def counting(self: Program, context: dict[str, object], now: datetime) -> str:
         nonlocal passed
         messages = context["messages"]
         assert isinstance(messages, Sequence)
         passed += len(messages)
-        return run(self, context)
+        return run(self, context, now)
 
     monkeypatch.setattr(Program, "run", counting)
     messages = [message for _ in range(turns) for message in (user("U"), reply("R"))]
@@ -248,20 +253,20 @@ def test_rendering_does_not_grow_with_the_square(
 
 
 def test_json_is_not_escaped_for_html() -> None:
-    assert Program("{{ {'a': '<é&>'} | tojson }}", NOON).run({}) == '{"a": "<é&>"}'
-    assert Program("{{ [1, 2] | tojson(indent=1) }}", NOON).run({}) == "[\n 1,\n 2\n]"
+    assert Program("{{ {'a': '<é&>'} | tojson }}").run({}) == '{"a": "<é&>"}'
+    assert Program("{{ [1, 2] | tojson(indent=1) }}").run({}) == "[\n 1,\n 2\n]"
 
 
 def test_blocks_are_trimmed_and_loops_can_break() -> None:
     source = (
         "{% for x in [1, 2, 3] %}\n  {% if x == 2 %}\n{% break %}{% endif %}\n{{ x }}\n{% endfor %}"
     )
-    assert Program(source, NOON).run({}) == "1\n"
+    assert Program(source).run({}) == "1\n"
 
 
 def test_the_generation_tag_only_keeps_its_body() -> None:
     source = "{% generation %}{% set a = 1 %}x{% endgeneration %}{{ a }}"
-    assert Program(source, NOON).run({}) == "x1"
+    assert Program(source).run({}) == "x1"
 
 
 PLAIN = ["chatml", "colon", "generation", "reasoning"]
@@ -269,13 +274,13 @@ PLAIN = ["chatml", "colon", "generation", "reasoning"]
 
 @pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.jinja")), ids=lambda path: path.stem)
 def test_only_templates_that_look_at_one_message_are_rendered_in_parts(path: Path) -> None:
-    program = Program(path.read_text(), datetime(2026, 1, 2))
+    program = Program(path.read_text())
     assert (program._divided is not None) is (path.stem in PLAIN)
 
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_parts_make_up_the_whole(name: str) -> None:
-    program = Program((TEMPLATES / f"{name}.jinja").read_text(), datetime(2026, 1, 2))
+    program = Program((TEMPLATES / f"{name}.jinja").read_text())
     messages = [{"role": "system", "content": "S"}]
     for end in [1, 3, 2, 8, 4, 9, 0]:
         while len(messages) < end:
@@ -303,4 +308,4 @@ def test_parts_make_up_the_whole(name: str) -> None:
     ],
 )
 def test_a_message_that_depends_on_others_is_never_rendered_alone(source: str) -> None:
-    assert Program(source, datetime(2026, 1, 2))._divided is None
+    assert Program(source)._divided is None

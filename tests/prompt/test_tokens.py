@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -97,7 +96,7 @@ IMAGE = ImagePart(Picture(1, 1, b"\0\0\0"))
 
 def load(name: str) -> ChatTemplate:
     source = (TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
-    return ChatTemplate(source, bos="<bos>", eos="</s>", now=datetime(2025, 1, 2))
+    return ChatTemplate(source, bos="<bos>", eos="</s>")
 
 
 def user(*parts: str | Part) -> Message:

@@ -7,6 +7,7 @@ cost must be what that makes of it and no more: resume at the last boundary both
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,45 @@ def test_next_turns(toy_named: Callable[[str], Toy], name: str, path: Path):
         assert again.usage["evaluated"]["tokens"] == steps[-1].stop - last < 40
         if again.usage["exact"]:
             assert_exact(session, again)
+
+
+def test_a_conversation_keeps_the_date_it_began_on(
+    toy_named: Callable[[str], Toy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    days = [datetime(2026, 11, 27, 23, 50, 1, 2), datetime(2026, 11, 28, 9)]
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:
+            return days[0]
+
+    monkeypatch.setattr("llmagic.chat.datetime", Clock)
+    template = next(path for path in TEMPLATES if path.stem == "date").read_text()
+    settings = {"temperature": 0, "max_tokens": 6}
+
+    def opened() -> Session:
+        return Session(toy_named("llama").model, template=template, store=tmp_path)
+
+    with opened() as session:
+        first = session.ask("Hello?", after=None, **settings)
+        second = session.ask("And then?", **settings)
+        # A day later, in the same kernel.
+        days.append(days.pop(0))
+        assert session.ask("And then?", after=first, **settings).id == second.id
+        assert session.ask("Hello?", after=None, **settings).id != first.id
+        days.append(days.pop(0))
+        assert session.store.flush(60)
+    days.pop(0)
+    with opened() as session:
+        above = session.recall(first.id, after=None)
+        assert above.began == first.began
+        again = session.ask("And then?", after=above, **settings)
+        assert again.id == second.id
+        assert again.usage["restored"]["tier"] == "disk"
+        assert again.usage["evaluated"]["tokens"] < 20
+        began = session.ask("Hello?", after=None, began=above.began, replay=True, **settings)
+        assert (began.id, began.usage["generated"]["stop"]) == (first.id, "replayed")
+        assert session.ask("Hello?", after=None, replay=True, **settings).id != first.id
 
 
 def test_a_blank_before_words_is_tokenised_with_them(tmp_path: Path):

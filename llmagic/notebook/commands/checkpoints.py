@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from llmagic.notebook import display
 from llmagic.notebook.commands.command import Command
 from llmagic.notebook.conversation import Conversation
 from llmagic.notebook.question import question
@@ -14,9 +15,13 @@ from llmagic.notebook.table import Row, in_bytes, short, table
 
 
 def _checkpoints(runtime: Runtime, _: argparse.Namespace) -> None:
-    runtime.arrange()
+    document = runtime.arrange()
+    entries = runtime.conversation.entries
+    if not entries:
+        runtime.show(display.bundle(runtime.nothing(document)))
+        return
     session = runtime.loaded.require()
-    kept = [session.kept(entry.turn) for entry in runtime.conversation.entries]
+    kept = [session.kept(entry.turn) for entry in entries]
     runtime.show(table(_rows(runtime.conversation, kept)))
 
 
@@ -26,10 +31,14 @@ def _rows(conversation: Conversation, kept: Iterable[Mapping[str, Any]]) -> list
         ("turn", "question", "tokens", "live", "memory", "disk", "restored after it", "from")
     ]
     for index, (entry, each) in enumerate(zip(conversation.entries, kept, strict=True)):
+        asked = short(question(entry.turn), 30)
+        if not each:
+            rows.append((str(index + 1), asked, *"-----", "not for this model"))
+            continue
         rows.append(
             (
                 str(index + 1),
-                short(question(entry.turn), 30),
+                asked,
                 str(each["tokens"]),
                 f"{each['live']} tokens" if each["live"] else "-",
                 in_bytes(each["memory"]) if each["memory"] else "-",

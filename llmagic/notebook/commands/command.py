@@ -55,6 +55,13 @@ class Command:
         """How it is written: `%llm load PATH [--projector PATH]`."""
         return " ".join(["%llm", self.name, *map(_usage, self.arguments)])
 
+    @property
+    def explanation(self) -> str:
+        """The same with what each argument means."""
+        parser = self._parser()
+        parser.usage, parser.description = self.usage, self.help
+        return parser.format_help().rstrip()
+
     def __call__(self, runtime: Runtime, line: str) -> None:
         """Run it with what follows it on its line.
 
@@ -63,6 +70,9 @@ class Command:
         UsageError
             The line has other arguments than `arguments`.
         """
+        if options.asks_for_help(line):
+            runtime.show({"text/plain": self.explanation})
+            return
         positional = any(not argument.is_option for argument in self.arguments)
         if line.strip() and not positional and not line.lstrip().startswith("-"):
             alone = "takes no text" if self.arguments else "stands alone"
@@ -70,7 +80,7 @@ class Command:
                 f"%llm {self.name} {alone}, but {line.strip()!r} follows. If this is a "
                 "question, ask it in a %%llm cell."
             )
-        line = options.expand(line, runtime.shell.user_ns, quote=True)
+        line = options.expand_words(line, runtime.shell.user_ns)
         self.run(runtime, options.parse(self._parser(), f"%llm {self.name}", line))
 
     def _parser(self) -> argparse.ArgumentParser:

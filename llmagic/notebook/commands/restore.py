@@ -6,7 +6,7 @@ import argparse
 
 from llmagic.errors import UsageError
 from llmagic.notebook import display
-from llmagic.notebook.blocks import blocks_of
+from llmagic.notebook.blocks import blocks_of, code
 from llmagic.notebook.commands.command import Command, argument
 from llmagic.notebook.commands.which import SHORT, which
 from llmagic.notebook.runtime import Runtime
@@ -25,8 +25,7 @@ def _restore(runtime: Runtime, given: argparse.Namespace) -> None:
             "any more, or has no name; ask its question again, and its reply is shown at once"
         )
     source = (entry.request.source or "").rstrip()
-    fence = "~~~~"
-    markdown = f"The cell counts with this turn again:\n\n{fence}text\n{source}\n{fence}\n\n"
+    markdown = f"The cell counts with this turn again:\n\n{code(source)}\n\n"
     shown = display.bundle(blocks_of(entry.turn))
     runtime.show(
         {
