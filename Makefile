@@ -1,4 +1,4 @@
-# Two commands: `make quickstart` shows it working, `make test` runs every check there is.
+# Two commands: `make quickstart` shows it working, `make test` runs every check but the slow ones.
 # Both set up their own .venv first. Variables: PYTHON3, LLMAGIC_CACHE, LLMAGIC_WHEELS.
 
 SHELL := bash
@@ -27,11 +27,11 @@ NPM := cd labextension && PATH="$(CURDIR)/$(BIN):$$PATH" npm
 
 help:
 	@echo "make quickstart  run the first notebook headless and print the conversation"
-	@echo "make test        style, types, imports, tests, notebooks: everything"
+	@echo "make test        style, types, imports, tests, notebooks: everything but what is slow"
 	@echo "make test-slow   the longer campaigns, too"
 	@echo "make labextension  build the JupyterLab extension (npm comes with the .venv)"
 	@echo "make wheel       build the wheel into dist/"
-	@echo "make demo-model  train the demo model from nothing (2 cores, 3 GB, about 2.5 hours; resumes)"
+	@echo "make demo-model  train the demo model from nothing (2 cores, 3 GB, under 3 hours; resumes)"
 	@echo "make clean       remove .venv, dist/ and the built extension (the compiled llama-cpp-python is kept)"
 
 setup: $(READY)

@@ -1,4 +1,4 @@
-"""The command `llmagic`; its subcommands share one rule: status 0 only when all is well."""
+"""The command `llmagic`: status 0 only when all is well, and always of what only lists."""
 
 from __future__ import annotations
 

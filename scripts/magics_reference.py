@@ -59,7 +59,13 @@ def _commands() -> Iterator[str]:
                 ).strip()
                 yield f"| `{name}` | {_text(argument.settings.get('help'))} |"
             yield ""
-    yield from ("`%llm TEXT` asks a question of one line.", "")
+    yield from (
+        "`%llm TEXT` asks a question of one line, which is all of it: it takes no options.",
+        "",
+        "On the line of a subcommand `{name}` and `$name` are replaced by the values of variables, "
+        "as IPython does it; on the first line of `%%llm` in `-m` only.",
+        "",
+    )
 
 
 def _settings() -> Iterator[str]:

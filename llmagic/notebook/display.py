@@ -21,7 +21,7 @@ from llmagic.notebook.blocks import Answer, Block, Transcript, closed, markdown,
 from llmagic.notebook.request import Request
 
 INTERVAL = 0.1
-"""Least time between two updates of a display, in seconds (DESIGN, frontend-facts: 10 per s)."""
+"""Least time between two updates of a display, in seconds."""
 
 INTERRUPTED = "interrupted; not part of the conversation"
 FAILED = "stopped by an error; not part of the conversation"

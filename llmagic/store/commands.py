@@ -1,6 +1,6 @@
 """`llmagic cache ls|verify|prune|clear`: what is in the store, whether it is good, less of it.
 
-The exit status is 0 only when all is well.
+The exit status is 0 only when all is well; `ls` only lists, and gives 0 always.
 """
 
 from __future__ import annotations
