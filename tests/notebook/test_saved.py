@@ -121,6 +121,18 @@ def test_a_deleted_cell_leaves_the_context(lab: Callable[..., Lab], llama: Toy) 
     assert book.context("c") == "abc"
 
 
+def test_a_line_that_asks_is_in_the_order(lab: Callable[..., Lab], llama: Toy) -> None:
+    book = lab(llama)
+    book.cells[1]["source"] = ["n = 1\n", "%llm Question b?"]
+    for name in "abc":
+        book.run(name)
+    book.save()
+    assert book.context("c") == "abc"
+    del book.cells[1]
+    book.save()
+    assert book.context("c") == "ac"
+
+
 def test_turns_are_taken_over_after_a_restart(lab: Callable[..., Lab], llama: Toy) -> None:
     book = lab(llama)
     before = [book.run(name) for name in "abc"]

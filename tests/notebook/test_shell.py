@@ -12,7 +12,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import RichOutput, capture_output
 
-from llmagic.errors import LLMagicError, UsageError
+from llmagic.errors import LLMagicError, NoModelError, UsageError
 from llmagic.notebook.markdown import harmless
 from llmagic.notebook.reply import Reply
 from tests.notebook.conftest import write_picture
@@ -98,6 +98,49 @@ def test_help_command(cells: Cells) -> None:
     assert cells.text("%llm help") == cells.text("%llm")
 
 
+def test_help_about_a_subcommand_asks_nothing(cells: Cells) -> None:
+    for line in ("load?", "load -h", "load --help"):
+        text = cells.text(f"%llm {line}")
+        assert "%llm load" in text
+        assert "its vision projector" in text
+    assert cells.turn() is None
+
+
+def test_help_in_a_text_is_text(loaded: Cells) -> None:
+    loaded.ask("Hello", "-s 'Explain -h and --help.'")
+    assert loaded.turn().system == "Explain -h and --help."
+
+
+def test_without_a_model_nothing_is_forgotten(loaded: Cells) -> None:
+    loaded.ask("Hello")
+    loaded.run("%llm unload")
+    with pytest.raises(NoModelError):
+        loaded.run("%llm forget 1")
+    assert texts(loaded.turn()) == ["Hello"]
+
+
+def test_turns_that_the_model_cannot_take(seeing: Cells, qwen35: Toy, tmp_path: Path) -> None:
+    """What looks at turns goes on, and forgetting them is possible."""
+    write_picture(tmp_path / "a.png")
+    seeing.ask("![](a.png) What is this?")
+    seeing.run(f"%llm load {qwen35.model} --no-projector")
+    assert "What is this?" in seeing.text("%llm tree")
+    assert "not for this model" in seeing.text("%llm checkpoints")
+    assert "1 turn is forgotten" in seeing.text("%llm forget 1")
+    assert seeing.turn() is None
+    assert "no turns yet" in seeing.text("%llm checkpoints")
+
+
+def test_a_list_of_images_is_an_option(seeing: Cells) -> None:
+    seeing.shell.user_ns["shots"] = [np.full((40, 40, 3), grey, np.uint8) for grey in (0, 9)]
+    assert seeing.ask("What are these?", "-a shots")["prompt"]["images"] == 2
+    # Asked again in other words, they are the same pictures in memory.
+    first = seeing.turn()
+    seeing.ask("And these?", "-a shots")
+    for one, two in zip(first.parts[:2], seeing.turn().parts[:2], strict=True):
+        assert one.picture is two.picture
+
+
 def test_load_says_what_was_loaded(cells: Cells, qwen35: Toy) -> None:
     line = cells.text(f"%llm load {qwen35.model} --projector {qwen35.projector} --ctx 2048")
     assert line == (
@@ -115,6 +158,10 @@ def test_load_takes_variables(cells: Cells, llama: Toy, tmp_path: Path) -> None:
     assert "is loaded" in cells.text("%llm load '{folder}/m.gguf'".replace("{folder}", str(folder)))
     cells.shell.user_ns["model"] = str(llama.model)
     assert "llama is loaded: llama, attention memory, context" in cells.text("%llm load $model")
+    # Quotes around a field, or around a part of a path, are those of a shell.
+    cells.shell.user_ns["path"] = str(folder / "m.gguf")
+    for line in ('"{path}"', "'{folder}/m.gguf'", '"$path" --no-projector'):
+        assert "is loaded" in cells.text(f"%llm load {line}")
 
 
 def test_a_question_and_its_reply(loaded: Cells) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -181,6 +182,12 @@ def test_a_schema_nobody_can_keep_is_refused(session: Session, given: Any, messa
     with pytest.raises(UsageError, match=message):
         session.ask("?", after=None, schema=given, max_tokens=10)
     assert session.last is before
+
+
+def test_patterns_are_not_those_of_python(session: Session) -> None:
+    schema = {"type": "string", "pattern": r"^\p{Lu}{3}$"}
+    turn = session.ask("?", after=None, schema=schema, max_tokens=20)
+    assert re.fullmatch("[^a-z0-9 ]{3}", turn.data)
 
 
 def test_a_schema_is_written_in_one_way() -> None:

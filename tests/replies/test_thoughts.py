@@ -191,6 +191,13 @@ def test_a_thought_is_folded(cells: Cells) -> None:
     assert cells.reply.thought == "Two and two."
 
 
+def test_a_thought_that_was_cut_is_not_under_way(cells: Cells) -> None:
+    output = cells.ask("what is the sum", "-t 0 --max-tokens 2")
+    markdown = output.data["text/markdown"]
+    assert "<summary>thought</summary>" in markdown
+    assert "thinking …" not in markdown
+
+
 def test_options_and_the_default(cells: Cells) -> None:
     on = cells.ask("hello", "-t 0 --think").metadata["llmagic"]["prompt"]["tokens"]
     cells.run("%llm reset")

@@ -7,7 +7,7 @@ import datetime
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy
 import pandas
@@ -323,6 +323,31 @@ def lambda_named(result: object) -> Callable[[], object]:
         return result
 
     return f
+
+
+def test_arguments_without_quotes_are_what_the_function_takes() -> None:
+    def look(
+        code: str | None = None,
+        kind: Literal["1", "2"] = "1",
+        n: int = 0,
+        rest: list[int] | str = "",
+    ) -> str:
+        """Look something up."""
+        return repr((code, kind, n, rest))
+
+    (tool,) = tools_of([look])
+    for given, result in {
+        ("10115", "2", "3", "[1]"): "('10115', '2', 3, '[1]')",
+        ("null", "1", "-4", "true"): "(None, '1', -4, 'true')",
+    }.items():
+        arguments = dict(zip(("code", "kind", "n", "rest"), given, strict=True))
+        assert run([tool], Call("look", arguments, quoted=True)).result == result
+
+
+def test_code_in_a_call_may_have_lines() -> None:
+    text = '<tool_call>{"name": "run", "arguments": {"code": "a = 1\n\tb"}}</tool_call>'
+    said, (call,) = Syntax("<tool_call>").parse(text)
+    assert (said, call.arguments) == ("", {"code": "a = 1\n\tb"})
 
 
 def test_what_a_model_is_told() -> None:

@@ -60,6 +60,21 @@ def test_calls_are_folded(cells: Cells) -> None:
     assert "<tool_call>" in output.data["text/plain"]
 
 
+def test_a_tool_of_a_module_is_that_of_the_module(cells: Cells) -> None:
+    cells.run(
+        "import types\nbooks = types.ModuleType('books')\n"
+        "exec('def add(a: int, b: int):\\n    return \"of the books\"', books.__dict__)"
+    )
+    output = cells.ask("twice", "-t 0 --tool books.add")
+    assert "> of the books" in output.data["text/plain"]
+    # The notebook has another function of that name.
+    output = cells.ask("both", "-t 0")
+    assert output.data["text/plain"].count("> of the books") == 2
+    cells.run("add = 12.5")
+    output = cells.ask("both", "-t 0")
+    assert output.data["text/plain"].count("> of the books") == 2
+
+
 def test_a_tool_cannot_take_the_model_away(cells: Cells) -> None:
     """It would be freed under the turn that runs, which ends the kernel."""
     loaded = cells.shell.magics_manager.registry["LLMagic"]._runtime.loaded

@@ -32,6 +32,15 @@ def ask(session: Session, prompt: str = ASK, **settings: object) -> Turn:
     return session.ask(prompt, **{"after": None, "max_tokens": 12, **settings})  # type: ignore[arg-type]
 
 
+@only_llama
+def test_a_turn_that_was_moved_is_forgotten_where_it_was_drawn(session: Session) -> None:
+    above, other = ask(session, "One."), ask(session, "Another.")
+    turn = session.ask("Two.", after=above, max_tokens=12)
+    session.forget(turn.standing_on(other, turn.system))
+    again = session.ask("Two.", after=above, max_tokens=12, replay=True)
+    assert again.usage["generated"]["stop"] != "replayed"
+
+
 # Seeds ------------------------------------------------------------------------------------------
 
 

@@ -59,7 +59,7 @@ class Command:
     def explanation(self) -> str:
         """The same with what each argument means."""
         parser = self._parser()
-        parser.usage, parser.description = self.usage, self.help
+        parser.usage, parser.description = self.usage.replace("%", "%%"), self.help
         return parser.format_help().rstrip()
 
     def __call__(self, runtime: Runtime, line: str) -> None:
