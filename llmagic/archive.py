@@ -79,13 +79,33 @@ class Archive:
         for part in turn.parts:
             if isinstance(part, ImagePart):
                 self._put_picture(part.picture)
-        document = _to_json(turn) | ({} if source is None else {"source": source})
-        self.write(Kind.TURN, self.key(turn.id), document)
+        self._write_turn(turn, source)
         asked = self.read(Kind.ASKED, key)
         if asked is not None and asked.get("turn") != turn.id:
             # What is there is not written again, and this is the reply that counts now.
             self._store.remove(Kind.ASKED, key)
         self.write(Kind.ASKED, key, {"version": VERSION, "turn": turn.id}, turn=turn.id)
+
+    def stands(self, turn: Turn) -> None:
+        """Note what a turn that was given again stands on now."""
+        known = self._turns.get(turn.id)
+        if known is None or known.after != turn.after:
+            self._keep(turn)
+            if self._store is not None:
+                self._write_turn(turn)
+
+    def _write_turn(self, turn: Turn, source: str | None = None) -> None:
+        assert self._store is not None
+        key = self.key(turn.id)
+        document = _to_json(turn) | ({} if source is None else {"source": source})
+        known = self.read(Kind.TURN, key) if self._store.has(Kind.TURN, key) else None
+        if known is not None:
+            if known.get("after") == turn.after:
+                return
+            # What is there is not written again, and it stood on another turn.
+            document |= {"source": known["source"]} if "source" in known else {}
+            self._store.remove(Kind.TURN, key)
+        self.write(Kind.TURN, key, document)
 
     def answer(self, before: Sequence, sampling: Sampling) -> tuple[Answer, str] | None:
         """The reply given to this very question before, and the tier it was found in."""

@@ -252,6 +252,8 @@ class Session:
                 turn = replace(turn, data=data_of(form, turn))
             if is_new:
                 self.archive.put(wanted, turn, source)
+            else:
+                self.archive.stands(turn)
             if source is not None:
                 self.archive.name_source(turn, source)
             self.archive.touch(turn)

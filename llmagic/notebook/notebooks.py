@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmagic.notebook.conversation import Conversation
 from llmagic.notebook.entries import Entry
 from llmagic.notebook.request import Document, Request
 from llmagic.notebook.saved import Found
+
+if TYPE_CHECKING:
+    from llmagic.session import Turn
 
 
 class Notebooks:
@@ -94,6 +98,13 @@ class Notebooks:
         """The turns of all notebooks."""
         for conversation in self._all.values():
             yield from conversation.known()
+
+    def pinned(self) -> Iterator[Turn]:
+        """The turns whose checkpoints are to stay in memory."""
+        for conversation in self._all.values():
+            for entry in (*conversation.known(), *conversation.versions):
+                if entry.turn.id in conversation.pinned:
+                    yield entry.turn
 
     def use_model(self, model: Hashable, tokenize: Callable[[str], Iterable[int]]) -> None:
         """Let another model read all of them; see `Conversation.use_model`."""

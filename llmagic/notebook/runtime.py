@@ -184,3 +184,5 @@ class Runtime:
 
     def _read_by(self, model: tuple[object, ...], session: Session) -> None:
         self.notebooks.use_model(model, session.tokenize)
+        for turn in self.notebooks.pinned():
+            session.pin(turn)

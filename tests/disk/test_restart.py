@@ -475,3 +475,24 @@ def test_a_relative_store_stays_where_it_is(
         session.ask("Anything?", max_tokens=2)
     assert list((tmp_path / "here").rglob("*.safetensors"))
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_turn_that_was_given_again_stands_on_what_it_stood_on_then(
+    toy_named: Callable[[str], Toy], tmp_path: Path
+):
+    """The same reply under another turn of the same words: what is stored says which one."""
+    toy, settings = toy_named("llama"), {"temperature": 0}
+    with open_session(toy, tmp_path) as session:
+        first = session.ask("One?", after=None, max_tokens=3, **settings)
+        below = session.ask("Two?", max_tokens=3, source="two", **settings)
+        # Of the same content, and another turn: the settings count.
+        other = session.ask("One?", after=None, max_tokens=3, seed=7, **settings)
+        assert other.id != first.id
+        again = session.ask("Two?", after=other, max_tokens=3, replay=True, **settings)
+        assert again.id == below.id
+        assert again.usage["generated"]["stop"] == "replayed"
+        assert session.store.flush(60)
+    with open_session(toy, tmp_path) as session:
+        recalled = session.recall(below.id, after=None, source="two")
+        assert recalled.after == other.id
+        assert session.archive.source(below.id) == "two"

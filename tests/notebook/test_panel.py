@@ -143,6 +143,18 @@ def test_forget_and_pin(kernel: Kernel, llama: Toy, book: Book) -> None:
     assert panel.ask("forget", turn="00")["type"] == "error"
 
 
+def test_pins_hold_for_the_next_model(kernel: Kernel, llama: Toy, book: Book) -> None:
+    kernel.load(llama.model)
+    book.run(kernel, "a")
+    panel = Panel(kernel)
+    panel.ask("pin", turn=book["a"].turn)
+    kernel.run(f"%llm load {llama.model} --ctx 1024")
+    pinned = (
+        "get_ipython().magics_manager.registry['LLMagic'].session.engine.checkpoints.tree.pinned"
+    )
+    assert kernel.value(f"bool({pinned})") == "True"
+
+
 def test_a_copy_of_a_notebook_on_the_same_kernel(kernel: Kernel, llama: Toy, book: Book) -> None:
     kernel.load(llama.model)
     book.run(kernel, "a")
