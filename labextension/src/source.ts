@@ -50,7 +50,8 @@ export function imageAt(address: string): string {
   return `![](${address.replace(/[\s(){}<>\\]/g, percent)})`;
 }
 
-const MAGIC = /^[ \t]*%%?llm(?![\w-]).*$/gm;
+/** `%llm` has no options. Cells that were merged may have the line below others. */
+const MAGIC = /^[ \t]*%%llm(?![\w-]).*$/gm;
 
 /** An image option of it, and its value with the quotes of a shell. */
 const OPTION = /\s(?:-a(?:\s+|=)?|--image(?:\s+|=))((?:"[^"]*"|'[^']*'|[^\s"'])+)/g;

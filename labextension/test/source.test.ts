@@ -83,12 +83,18 @@ describe('references to attachments', () => {
       'h i.png',
       'e.png'
     ]);
-    expect(references('x = 1\n  %llm -aattachment:b.png What?')).toEqual(['b.png']);
+    expect(references('%%llm -aattachment:b.png')).toEqual(['b.png']);
     expect(
       withoutReference('%%llm -a attachment:b.png -t 0\n![](attachment:b.png)?', 'b.png')
     ).toBe('%%llm -t 0\n?');
     expect(withoutReference(source, 'c d.png')).not.toContain('c d.png');
     expect(withoutReference(source, 'f.png')).toBe(source);
+  });
+
+  it('are text behind a single percent sign: %llm has no options', () => {
+    const source = 'x = 1\n  %llm -a attachment:b.png What? ![](attachment:c.png)';
+    expect(references(source)).toEqual(['c.png']);
+    expect(withoutReference(source, 'b.png')).toBe(source);
   });
 
   it('to an address hold no field, and end where they end', () => {
