@@ -76,7 +76,8 @@ function percent(character: string): string {
     : encodeURIComponent(character);
 }
 
-function decoded(name: string): string {
+/** A text without its percent-encoding, or as it is where that is none. */
+export function decoded(name: string): string {
   try {
     return decodeURIComponent(name);
   } catch {
