@@ -26,14 +26,14 @@ export function imageInsertion(model: CodeEditor.IModel, conversations: Conversa
   if ((model as Partial<ICellModel>).type !== 'code') {
     return [];
   }
-  const place = (): Place | null => {
+  const place = (view: EditorView): Place | null => {
     const conversation = conversations.holding(model);
-    return conversation && isLlmCell(model.sharedModel.getSource())
+    return conversation && !view.state.readOnly && isLlmCell(model.sharedModel.getSource())
       ? { cell: model as ICellModel, conversation, conversations }
       : null;
   };
   const take = (event: Event, view: EditorView, load: () => Images, at: number) => {
-    const found = place();
+    const found = place(view);
     if (found === null) {
       return false;
     }
@@ -61,7 +61,7 @@ export function imageInsertion(model: CodeEditor.IModel, conversations: Conversa
   const fromBrowser = ViewPlugin.define(view => {
     // Lumino's events of dragging are no events that CodeMirror knows.
     const over = (event: Event) => {
-      if (dragged(event) !== null && place() !== null) {
+      if (dragged(event) !== null && place(view) !== null) {
         event.preventDefault();
         event.stopPropagation();
         (event as Drag.Event).dropAction = (event as Drag.Event).proposedAction;

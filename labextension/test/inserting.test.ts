@@ -1,0 +1,95 @@
+import { EditorState } from '@codemirror/state';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { imageInsertion } from '../src/inserting';
+
+vi.mock('@codemirror/view', () => ({
+  EditorView: { domEventHandlers: (handlers: object) => handlers },
+  ViewPlugin: { define: (plugin: object) => plugin, fromClass: () => undefined }
+}));
+vi.mock('@jupyterlab/apputils', () => ({
+  Notification: { error: (message: string) => told.push(message) }
+}));
+
+const told: string[] = [];
+
+type Given = Parameters<typeof imageInsertion>;
+type Handler = (event: object, view: object) => boolean;
+
+/** A %%llm cell in its editor. */
+function opened(readOnly = false) {
+  const state = EditorState.create({
+    doc: '%%llm\n',
+    selection: { anchor: 6 },
+    extensions: EditorState.readOnly.of(readOnly)
+  });
+  const view = {
+    state,
+    plugin: () => null,
+    posAtCoords: () => 6,
+    dispatch: (spec: object) => (view.state = view.state.update(spec).state),
+    dom: new EventTarget()
+  };
+  const text = () => view.state.doc.toString();
+  const model = { type: 'code', sharedModel: { getSource: text } };
+  const conversation = {
+    digests: { of: () => '0123456789' },
+    image: () => undefined,
+    attach: vi.fn()
+  };
+  const conversations = {
+    holding: () => conversation,
+    limits: { current: { imageSide: 2048, imageBytes: 2e6 } }
+  };
+  const given = [model, conversations] as unknown as Given;
+  const [handlers, fromBrowser] = imageInsertion(...given) as unknown as [
+    Record<'paste' | 'drop', Handler>,
+    (view: object) => object
+  ];
+  fromBrowser(view);
+  const event = (files: File[]) => {
+    const transfer = { files, getData: () => '' };
+    return {
+      clipboardData: transfer,
+      dataTransfer: transfer,
+      preventDefault: vi.fn(),
+      stopPropagation: vi.fn()
+    };
+  };
+  return { view, text, handlers, event, conversation };
+}
+
+const file = (name: string, data = 'image') => new File([data], name, { type: 'image/png' });
+
+beforeEach(() => {
+  told.length = 0;
+  vi.stubGlobal('createImageBitmap', async (blob: Blob) => {
+    if ((await blob.text()) !== 'image') {
+      throw new Error('no image');
+    }
+    return { width: 1, height: 1, close: () => undefined };
+  });
+  const page = { body: { textContent: '' }, images: [] };
+  vi.stubGlobal(
+    'DOMParser',
+    class {
+      parseFromString = () => page;
+    }
+  );
+});
+
+describe('images', () => {
+  it('are pasted and dropped into cells, but not where these cannot be edited', async () => {
+    for (const readOnly of [false, true]) {
+      for (const way of ['paste', 'drop'] as const) {
+        const { view, text, handlers, event, conversation } = opened(readOnly);
+        const happens = event([file('x.png')]);
+        expect(handlers[way](happens, view)).toBe(!readOnly);
+        await vi.waitFor(() =>
+          expect(text()).toBe(`%%llm\n${'![](attachment:x.png)'.repeat(+!readOnly)}`)
+        );
+        expect(happens.preventDefault).toHaveBeenCalledTimes(+!readOnly);
+        expect(conversation.attach).toHaveBeenCalledTimes(+!readOnly);
+      }
+    }
+  });
+});
