@@ -18,7 +18,7 @@ export async function prepare(file: Blob, name: string, limits: ILimits): Promis
   } catch {
     throw new Error(
       `${name} cannot be read as an image (expected PNG, JPEG, WebP or GIF; it has ` +
-        `${file.size} bytes and says it is ${file.type || 'of no type'}). The cell is unchanged.`
+        `${file.size} bytes and says it is ${file.type || 'of no type'}). It was not inserted.`
     );
   }
   try {

@@ -19,7 +19,8 @@ import {
   loaded
 } from './transfers';
 
-type Images = Promise<(IImageFile | IImageAddress)[]>;
+/** Loads one image. */
+type Load = () => Promise<IImageFile | IImageAddress>;
 
 /** Lets images be pasted and dropped into one cell, if it is a %%llm cell when that happens. */
 export function imageInsertion(model: CodeEditor.IModel, conversations: Conversations): Extension {
@@ -32,30 +33,26 @@ export function imageInsertion(model: CodeEditor.IModel, conversations: Conversa
       ? { cell: model as ICellModel, conversation, conversations }
       : null;
   };
-  const take = (event: Event, view: EditorView, load: () => Images, at: number) => {
-    const found = place(view);
+  const take = (event: Event, view: EditorView, images: readonly Load[], at: number) => {
+    const found = images.length > 0 ? place(view) : null;
     if (found === null) {
       return false;
     }
     event.preventDefault();
     event.stopPropagation();
-    void insert(found, view, load(), at);
+    void insert(found, view, images, at);
     return true;
   };
   const handlers = EditorView.domEventHandlers({
     paste: (event, view) => {
       const files = isText(event.clipboardData) ? [] : imageFiles(event.clipboardData);
-      return (
-        files.length > 0 && take(event, view, async () => files, view.state.selection.main.from)
-      );
+      return take(event, view, files.map(loader), view.state.selection.main.from);
     },
     drop: (event, view) => {
       const files = imageFiles(event.dataTransfer);
       const address = files.length > 0 ? null : imageAddress(event.dataTransfer);
-      const load = address === null ? async () => files : () => loaded(address);
-      return (
-        (files.length > 0 || address !== null) && take(event, view, load, position(view, event))
-      );
+      const images = address === null ? files.map(loader) : [() => loaded(address)];
+      return take(event, view, images, position(view, event));
     }
   });
   const fromBrowser = ViewPlugin.define(view => {
@@ -70,7 +67,7 @@ export function imageInsertion(model: CodeEditor.IModel, conversations: Conversa
     const drop = (event: Event) => {
       const file = dragged(event);
       if (file !== null) {
-        take(event, view, file, position(view, event as Drag.Event));
+        take(event, view, [file], position(view, event as Drag.Event));
       }
     };
     const names = ['lm-dragenter', 'lm-dragover'];
@@ -106,14 +103,15 @@ const pending = ViewPlugin.fromClass(
 async function insert(
   { cell, conversation, conversations }: Place,
   view: EditorView,
-  images: Images,
+  images: readonly Load[],
   at: number
 ): Promise<void> {
   const mark = { at };
   const waiting = view.plugin(pending);
   waiting?.positions.add(mark);
-  try {
-    for (const found of await images) {
+  for (const load of images) {
+    try {
+      const found = await load();
       const written =
         'address' in found
           ? imageAt(found.address)
@@ -131,15 +129,18 @@ async function insert(
         scrollIntoView: true
       });
       mark.at = from + text.length;
+    } catch (error) {
+      // The others are inserted. Without `autoClose` a notification waits where nobody looks.
+      Notification.error(error instanceof Error ? error.message : String(error), {
+        autoClose: false
+      });
     }
-  } catch (error) {
-    // Without `autoClose` a notification waits where nobody looks.
-    Notification.error(error instanceof Error ? error.message : String(error), {
-      autoClose: false
-    });
-  } finally {
-    waiting?.positions.delete(mark);
   }
+  waiting?.positions.delete(mark);
+}
+
+function loader(file: IImageFile): Load {
+  return async () => file;
 }
 
 /** Put an image into the cell; gives the text that refers to it. */

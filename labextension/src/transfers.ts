@@ -41,21 +41,21 @@ function html(transfer: DataTransfer | null): Document {
 }
 
 /** The image at an address, where this page may read it. */
-export async function loaded(address: string): Promise<(IImageFile | IImageAddress)[]> {
+export async function loaded(address: string): Promise<IImageFile | IImageAddress> {
   try {
     const blob = await (await fetch(address)).blob();
     if (blob.type.startsWith('image/')) {
       const name = /^data:/.test(address) ? '' : (new URL(address).pathname.split('/').pop() ?? '');
-      return [{ name: /\.\w+$/.test(name) ? name : 'image.png', blob }];
+      return { name: /\.\w+$/.test(name) ? name : 'image.png', blob };
     }
   } catch {
     // The address is kept.
   }
-  return [{ address }];
+  return { address };
 }
 
 /** The image that is dragged from JupyterLab's file browser, to be loaded. */
-export function dragged(event: Event): (() => Promise<IImageFile[]>) | null {
+export function dragged(event: Event): (() => Promise<IImageFile>) | null {
   const data = (event as Drag.Event).mimeData;
   if (!data?.hasData(FROM_BROWSER)) {
     return null;
@@ -70,6 +70,6 @@ export function dragged(event: Event): (() => Promise<IImageFile[]>) | null {
   return async () => {
     const { name, mimetype, content } = await file.withContent();
     const answer = await fetch(`data:${mimetype};base64,${String(content).replace(/\s/g, '')}`);
-    return [{ name, blob: await answer.blob() }];
+    return { name, blob: await answer.blob() };
   };
 }

@@ -92,4 +92,16 @@ describe('images', () => {
       }
     }
   });
+
+  it('are inserted without the one that cannot be read, of which is told', async () => {
+    const { view, text, handlers, event, conversation } = opened();
+    handlers.drop(event([file('1.png'), file('2.png', 'broken'), file('3.png')]), view);
+    await vi.waitFor(() =>
+      expect(text()).toBe('%%llm\n![](attachment:1.png)![](attachment:3.png)')
+    );
+    expect(conversation.attach).toHaveBeenCalledTimes(2);
+    expect(told).toEqual([
+      expect.stringMatching(/^2.png cannot be read as an image .* not inserted/)
+    ]);
+  });
 });
