@@ -3,6 +3,7 @@ import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { Contents } from '@jupyterlab/services';
 import { PathExt, Text } from '@jupyterlab/coreutils';
 import { Conversations } from './conversations';
+import { IMAGE_FILE } from './images';
 import { decoded, encodedName, isLlmCell } from './source';
 
 /** The options of %%llm; a test compares them with the kernel's. */
@@ -32,8 +33,6 @@ export const OPTIONS: Readonly<Record<string, string>> = {
   '--no-interpolate': 'leave {braces} as they are',
   '--no-checkpoint': 'save no state of this cell'
 };
-
-const IMAGE = /\.(png|jpe?g|webp|gif|bmp|tiff?)$/i;
 
 /** What is completed at a place in a cell, and what is typed of it. */
 export function target(
@@ -151,7 +150,7 @@ export class Completion implements ICompletionProvider {
     // The server knows no absolute path.
     const listed = folder.startsWith('/') ? null : await this._contents.get(base).catch(() => null);
     const files = ((listed?.content ?? []) as Contents.IModel[]).filter(
-      file => file.type === 'directory' || IMAGE.test(file.name)
+      file => file.type === 'directory' || IMAGE_FILE.test(file.name)
     );
     return [
       ...[...names].map(name => ({

@@ -2,6 +2,9 @@ import { encodeBase64 } from './digest';
 import { ILimits } from './limits';
 import { IAttachment } from './tokens';
 
+/** Names of image files. */
+export const IMAGE_FILE = /\.(png|jpe?g|webp|gif|bmp|tiff?)$/i;
+
 /** Formats that every kernel reads as they are. */
 const KEPT = new Set(['image/png', 'image/jpeg', 'image/webp', 'image/gif']);
 

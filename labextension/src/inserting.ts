@@ -1,6 +1,7 @@
 import { Notification } from '@jupyterlab/apputils';
 import { ICellModel } from '@jupyterlab/cells';
 import { CodeEditor } from '@jupyterlab/codeeditor';
+import { Contents } from '@jupyterlab/services';
 import { Extension } from '@codemirror/state';
 import { EditorView, ViewPlugin, ViewUpdate } from '@codemirror/view';
 import { Drag } from '@lumino/dragdrop';
@@ -23,7 +24,11 @@ import {
 type Load = () => Promise<IImageFile | IImageAddress>;
 
 /** Lets images be pasted and dropped into one cell, if it is a %%llm cell when that happens. */
-export function imageInsertion(model: CodeEditor.IModel, conversations: Conversations): Extension {
+export function imageInsertion(
+  model: CodeEditor.IModel,
+  conversations: Conversations,
+  contents: Contents.IManager
+): Extension {
   if ((model as Partial<ICellModel>).type !== 'code') {
     return [];
   }
@@ -58,17 +63,14 @@ export function imageInsertion(model: CodeEditor.IModel, conversations: Conversa
   const fromBrowser = ViewPlugin.define(view => {
     // Lumino's events of dragging are no events that CodeMirror knows.
     const over = (event: Event) => {
-      if (dragged(event) !== null && place(view) !== null) {
+      if (dragged(event, contents).length > 0 && place(view) !== null) {
         event.preventDefault();
         event.stopPropagation();
         (event as Drag.Event).dropAction = (event as Drag.Event).proposedAction;
       }
     };
     const drop = (event: Event) => {
-      const file = dragged(event);
-      if (file !== null) {
-        take(event, view, [file], position(view, event as Drag.Event));
-      }
+      take(event, view, dragged(event, contents), position(view, event as Drag.Event));
     };
     const names = ['lm-dragenter', 'lm-dragover'];
     names.forEach(name => view.dom.addEventListener(name, over));

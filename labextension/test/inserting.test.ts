@@ -1,6 +1,7 @@
 import { EditorState } from '@codemirror/state';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { imageInsertion } from '../src/inserting';
+import { loaded } from '../src/transfers';
 
 vi.mock('@codemirror/view', () => ({
   EditorView: { domEventHandlers: (handlers: object) => handlers },
@@ -40,7 +41,14 @@ function opened(readOnly = false) {
     holding: () => conversation,
     limits: { current: { imageSide: 2048, imageBytes: 2e6 } }
   };
-  const given = [model, conversations] as unknown as Given;
+  const contents = {
+    get: async (path: string) => ({
+      name: path.split('/').pop(),
+      mimetype: 'image/png',
+      content: btoa('image')
+    })
+  };
+  const given = [model, conversations, contents] as unknown as Given;
   const [handlers, fromBrowser] = imageInsertion(...given) as unknown as [
     Record<'paste' | 'drop', Handler>,
     (view: object) => object
@@ -103,5 +111,36 @@ describe('images', () => {
     expect(told).toEqual([
       expect.stringMatching(/^2.png cannot be read as an image .* not inserted/)
     ]);
+  });
+
+  it('are all of those that are dragged from the file browser', async () => {
+    const { view, text } = opened();
+    const drag = (name: string, data: Record<string, unknown>) => {
+      const mimeData = { hasData: (mime: string) => mime in data, getData: (m: string) => data[m] };
+      const happens = Object.assign(new Event(name, { cancelable: true }), { mimeData });
+      view.dom.dispatchEvent(happens);
+      return happens.defaultPrevented;
+    };
+    const [one, all] = ['application/x-jupyter-icontentsrich', 'application/x-jupyter-icontents'];
+    const model = { path: 'a/drawing', mimetype: 'image/png' };
+    expect(drag('lm-dragover', { [all]: ['a/1.png'] })).toBe(false);
+    expect(drag('lm-dragover', { [one]: { model: { path: 'a/b.txt' } } })).toBe(false);
+    const files = { [one]: { model }, [all]: ['a/1.png', 'a/b.txt', 'a/drawing', 'a/2.jpg'] };
+    expect(drag('lm-dragover', files)).toBe(true);
+    expect(drag('lm-drop', files)).toBe(true);
+    const names = ['1.png', 'drawing', '2.jpg'];
+    await vi.waitFor(() =>
+      expect(text()).toBe(`%%llm\n${names.map(n => `![](attachment:${n})`).join('')}`)
+    );
+  });
+
+  it('from another page have the name that their address encodes', async () => {
+    vi.stubGlobal('fetch', async () => new Response(file('x'), {}));
+    expect(await loaded('https://x.org/a/gr%C3%B6%20%C3%9Fe.png?b=c.jpg')).toMatchObject({
+      name: 'grö ße.png'
+    });
+    expect(await loaded('https://x.org/100%.png')).toMatchObject({ name: '100%.png' });
+    expect(await loaded('https://x.org/')).toMatchObject({ name: 'image.png' });
+    vi.unstubAllGlobals();
   });
 });
