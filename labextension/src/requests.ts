@@ -86,7 +86,7 @@ export class Requests implements IDisposable {
     if (this._isDisposed || typeof cell !== 'string' || !this._conversation.cell(cell)) {
       return null;
     }
-    performance.mark('llmagic:snapshot:start');
+    const start = performance.now();
     const taken = snapshot(
       this._conversation.path,
       this._conversation.cells(),
@@ -94,7 +94,7 @@ export class Requests implements IDisposable {
       this._conversation.digests,
       digest => this._delivered.has(digest)
     );
-    performance.measure('llmagic:snapshot', 'llmagic:snapshot:start');
+    performance.measure('llmagic:snapshot', { start });
     if (taken !== null) {
       this._conversation.kernelHas(taken.turns);
       if (taken.tooLarge.length > 0) {

@@ -51,6 +51,14 @@ describe('requests', () => {
     ]);
   });
 
+  it('leave how long they took to be prepared, and nothing else, for whoever measures', () => {
+    const { kernel } = opened();
+    performance.clearMeasures();
+    kernel.requestExecute({}, true, { cellId: 'a' });
+    expect(performance.getEntriesByName('llmagic:snapshot')).toHaveLength(1);
+    expect(performance.getEntriesByType('mark')).toEqual([]);
+  });
+
   it('carry it once where somebody else wrapped them, too, and the kernel was restarted', () => {
     const { kernel, sessionContext, conversation } = opened();
     const ours = kernel.requestExecute;
