@@ -46,6 +46,17 @@ export class TurnsPanel extends ReactWidget {
     void this._model.refresh();
   }
 
+  // What is visible is attached and detached without being shown or hidden.
+  protected override onAfterAttach(message: Message): void {
+    super.onAfterAttach(message);
+    this._model.isActive = this.isVisible;
+  }
+
+  protected override onAfterDetach(message: Message): void {
+    super.onAfterDetach(message);
+    this._model.isActive = false;
+  }
+
   protected override onAfterShow(message: Message): void {
     super.onAfterShow(message);
     this._model.isActive = true;

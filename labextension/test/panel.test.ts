@@ -9,7 +9,12 @@ vi.mock('@jupyterlab/apputils', () => ({
     title = {};
     node = { setAttribute: () => undefined, focus: () => focus(this.node), querySelectorAll: rows };
     addClass = () => undefined;
+    isVisible = true;
     onActivateRequest(): void {}
+    onAfterAttach(): void {}
+    onAfterDetach(): void {}
+    onAfterHide(): void {}
+    onAfterShow(): void {}
   }
 }));
 vi.mock('../src/panelmodel', () => ({}));
@@ -26,17 +31,21 @@ function row(cell: string) {
 
 /** A panel in which these cells' turns are drawn. */
 function opened(activeCell: string) {
-  const model = { state: {} as IKernelState, activeCell, refresh: vi.fn() };
+  const model = { state: {} as IKernelState, activeCell, refresh: vi.fn(), isActive: false };
   const panel = new TurnsPanel(model as unknown as ConstructorParameters<typeof TurnsPanel>[0]);
   const reached = panel as unknown as {
     render(): React.ReactElement<{ children: () => React.ReactElement<Drawn> }>;
     onActivateRequest(): void;
+    onAfterAttach(): void;
+    onAfterDetach(): void;
+    onAfterHide(): void;
+    onAfterShow(): void;
   };
   const draw = (...cells: string[]) => {
     turns = cells.map(row);
     reached.render().props.children().props.onDrawn(model.state);
   };
-  return { model, panel, draw, activate: () => reached.onActivateRequest() };
+  return { model, panel, reached, draw, activate: () => reached.onActivateRequest() };
 }
 
 interface Drawn {
@@ -69,5 +78,17 @@ describe('the panel of turns', () => {
     panel.node.focus();
     draw('a');
     expect(document.activeElement).toBe(panel.node);
+  });
+
+  it('is active as long as it can be seen', () => {
+    const { model, reached } = opened('a');
+    reached.onAfterShow();
+    expect(model.isActive).toBe(true);
+    reached.onAfterDetach();
+    expect(model.isActive).toBe(false);
+    reached.onAfterAttach();
+    expect(model.isActive).toBe(true);
+    reached.onAfterHide();
+    expect(model.isActive).toBe(false);
   });
 });
