@@ -1,5 +1,6 @@
+import { renderToStaticMarkup } from 'react-dom/server';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { IKernelState } from '../src/kernelstate';
+import { IKernelState, ITurn } from '../src/kernelstate';
 import { TurnsPanel } from '../src/panel';
 
 vi.mock('@jupyterlab/ui-components', () => ({ LabIcon: class {} }));
@@ -90,5 +91,30 @@ describe('the panel of turns', () => {
     expect(model.isActive).toBe(true);
     reached.onAfterHide();
     expect(model.isActive).toBe(false);
+  });
+
+  it('goes to no cell that is not in the notebook', () => {
+    const { model, reached } = opened('a');
+    const known = { parent: null, reply: '', tokens: 1, images: 0, bytes: {}, tiers: [] };
+    const turn = (cell: string | null) =>
+      ({ ...known, turn: `of ${cell}`, cell, question: `${cell}?` }) as unknown as ITurn;
+    const turns = [turn('a'), turn('deleted'), turn(null)];
+    Object.assign(model, {
+      state: { model: 'demo', turns, context: null, memory: null, disk: null },
+      conversation: { cell: (id: string) => (id === 'a' ? {} : undefined) },
+      staleFrom: () => new Map()
+    });
+    const drawn = renderToStaticMarkup(reached.render().props.children());
+    const buttons = [...drawn.matchAll(/<button[^>]*llm-Turn-go[^>]*>/g)].map(([button]) => button);
+    expect(buttons.map(button => /aria-disabled="(\w+)"/.exec(button)![1])).toEqual([
+      'false',
+      'true',
+      'true'
+    ]);
+    expect(buttons.map(button => /title="([^"]+)"/.exec(button)![1])).toEqual([
+      'Go to the cell',
+      'Its cell is not in the notebook',
+      'Its cell is not in the notebook'
+    ]);
   });
 });
