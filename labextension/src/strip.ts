@@ -1,4 +1,5 @@
 import { Cell } from '@jupyterlab/cells';
+import { UUID } from '@lumino/coreutils';
 import { Widget } from '@lumino/widgets';
 import { beginStep } from './attachments';
 import { Conversation } from './conversation';
@@ -30,7 +31,8 @@ export class Strip extends Widget {
     this._word = element('span', 'llm-Badge-word', this._badge);
     this._figures = element('span', 'llm-Badge-figures', this._badge);
     this._details = element('p', 'llm-Details', this.node);
-    this._details.id = `llm-details-${cell.model.id}`;
+    // Not the cell's: a notebook may be open twice.
+    this._details.id = `llm-details-${UUID.uuid4()}`;
     this._details.hidden = true;
     this._badge.setAttribute('aria-controls', this._details.id);
     this._images = element('ul', 'llm-Images', this.node);

@@ -30,6 +30,16 @@ beforeEach(() => {
 });
 
 describe('the line under a cell', () => {
+  it('has details of its own in each view of a notebook', () => {
+    const [one, two] = [opened(), opened()].map(({ node }) => ({
+      details: node.all('llm-Details')[0]!.id,
+      controls: node.all('llm-Badge')[0]!.attributes['aria-controls']
+    }));
+    expect(one!.details).toBe(one!.controls);
+    expect(two!.details).toBe(two!.controls);
+    expect(one!.details).not.toBe(two!.details);
+  });
+
   it('removes no image of a cell that cannot be edited', () => {
     const { strip, widget, node } = opened(true);
     const buttons = () => node.all('llm-Remove').length;
