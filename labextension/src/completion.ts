@@ -1,9 +1,10 @@
 import { CompletionHandler, ICompletionContext, ICompletionProvider } from '@jupyterlab/completer';
 import { INotebookTracker, NotebookPanel } from '@jupyterlab/notebook';
 import { Contents } from '@jupyterlab/services';
-import { PathExt } from '@jupyterlab/coreutils';
+import { PathExt, Text } from '@jupyterlab/coreutils';
 import { Conversations } from './conversations';
-import { encodedName, isLlmCell } from './source';
+import { IMAGE_FILE } from './images';
+import { decoded, encodedName, isLlmCell } from './source';
 
 /** The options of %%llm; a test compares them with the kernel's. */
 export const OPTIONS: Readonly<Record<string, string>> = {
@@ -33,8 +34,6 @@ export const OPTIONS: Readonly<Record<string, string>> = {
   '--no-checkpoint': 'save no state of this cell'
 };
 
-const IMAGE = /\.(png|jpe?g|webp|gif|bmp|tiff?)$/i;
-
 /** What is completed at a place in a cell, and what is typed of it. */
 export function target(
   source: string,
@@ -47,10 +46,13 @@ export function target(
   const patterns = before.trimStart().includes('\n')
     ? ([
         ['image', /!\[[^\]]*\]\(([^()\s]*)$/],
-        ['name', /(?<!\{)\{([A-Za-z_]\w*)?$/]
+        ['name', /(?<!\{)\{([\p{XID_Start}_]\p{XID_Continue}*)?$/u]
       ] as const)
     : ([
-        ['name', /\s(?:-[ao]|--(?:image|out|schema|tool))\s+([A-Za-z_]\w*)?$/],
+        [
+          'name',
+          /\s(?:-[ao]|--(?:image|out|schema|tool))\s+([\p{XID_Start}_]\p{XID_Continue}*)?$/u
+        ],
         ['option', /\s(-[-\w]*)$/]
       ] as const);
   for (const [kind, pattern] of patterns) {
@@ -84,12 +86,15 @@ export class Completion implements ICompletionProvider {
     request: CompletionHandler.IRequest,
     context: ICompletionContext
   ): Promise<CompletionHandler.ICompletionItemsReply> {
-    const found = target(request.text, request.offset);
-    const start = found?.start ?? request.offset;
-    const typed = request.text.slice(start, request.offset);
+    // A request and its reply count characters, a string UTF-16 units: an emoji has two.
+    const { text } = request;
+    const offset = Text.charIndexToJsIndex(request.offset, text);
+    const found = target(text, offset);
+    const start = found?.start ?? offset;
+    const typed = text.slice(start, offset);
     const items = found === null ? [] : await this._items(found.kind, typed, context);
     return {
-      start,
+      start: Text.jsIndexToCharIndex(start, text),
       end: request.offset,
       items: items.filter(item => (item.insertText ?? item.label).startsWith(typed))
     };
@@ -123,9 +128,12 @@ export class Completion implements ICompletionProvider {
       return [];
     }
     // A kernel that runs a cell answers too late: the completer waits for a second.
-    const reply = await kernel.requestComplete({ code: typed, cursor_pos: typed.length });
+    const cursor = Text.jsIndexToCharIndex(typed.length, typed);
+    const reply = await kernel.requestComplete({ code: typed, cursor_pos: cursor });
     const matches = reply.content.status === 'ok' ? reply.content.matches : [];
-    return matches.filter(label => /^\w+$/.test(label)).map(label => ({ label, type: 'instance' }));
+    return matches
+      .filter(label => /^\p{XID_Continue}+$/u.test(label))
+      .map(label => ({ label, type: 'instance' }));
   }
 
   private async _images(typed: string): Promise<CompletionHandler.ICompletionItem[]> {
@@ -135,21 +143,24 @@ export class Completion implements ICompletionProvider {
       return [];
     }
     const names = new Set(conversation.cells().flatMap(cell => [...cell.attachments.keys()]));
-    const folder = PathExt.dirname(typed);
-    const base = PathExt.join(PathExt.dirname(panel.context.path), folder);
-    const listed = await this._contents.get(base).catch(() => null);
-    const files = ((listed?.content ?? []) as Contents.IModel[])
-      .filter(file => file.type === 'directory' || IMAGE.test(file.name))
-      .map(
-        file =>
-          (folder ? `${folder}/${file.name}` : file.name) + (file.type === 'directory' ? '/' : '')
-      );
+    // What is typed of the path stays as it is, encoded or not.
+    const folder = typed.slice(0, typed.lastIndexOf('/') + 1);
+    const below = decoded(folder).replace(/\/$/, '');
+    const base = PathExt.join(PathExt.dirname(panel.context.path), below);
+    // The server knows no absolute path.
+    const listed = folder.startsWith('/') ? null : await this._contents.get(base).catch(() => null);
+    const files = ((listed?.content ?? []) as Contents.IModel[]).filter(
+      file => file.type === 'directory' || IMAGE_FILE.test(file.name)
+    );
     return [
       ...[...names].map(name => ({
         label: `attachment:${encodedName(name)}`,
         type: 'image'
       })),
-      ...files.map(path => ({ label: path.split('/').map(encodedName).join('/'), type: 'file' }))
+      ...files.map(({ name, type }) => ({
+        label: folder + encodedName(name) + (type === 'directory' ? '/' : ''),
+        type: 'file'
+      }))
     ];
   }
 }

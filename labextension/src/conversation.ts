@@ -7,7 +7,7 @@ import { attachmentsOf, setAttachments } from './attachments';
 import { ImageDigests } from './digest';
 import { freshness, IOutline, isSame, outline } from './freshness';
 import { finished } from './snapshot';
-import { asks, references } from './source';
+import { asks, mentions, references } from './source';
 import { Attachments, IAttachment, ICellFacts, ICellState, IUsage } from './tokens';
 import { runningOf, usageOf } from './usage';
 
@@ -261,15 +261,20 @@ export class Conversation implements IDisposable {
     return this.cells().some(cell => cell.type !== 'code' && cell.attachments.has(name));
   }
 
-  /** Images that no text refers to are not saved; undoing brings them back. */
+  /**
+   * Images that the text does not name are not saved; undoing brings them back. A name is enough:
+   * what is dropped is lost, and the kernel may find a reference that is not seen here.
+   */
   private _onSave(_: unknown, state: DocumentRegistry.SaveState): void {
     if (state !== 'started') {
       return;
     }
     for (const cell of this.model.cells) {
-      const { type, attachments, images } = this.facts(cell);
+      const { type, attachments, images, source } = this.facts(cell);
       if (type === 'code' && attachments.size > 0) {
-        const kept = [...attachments].filter(([name]) => images.includes(name));
+        const kept = [...attachments].filter(
+          ([name]) => images.includes(name) || mentions(source, name)
+        );
         if (kept.length < attachments.size) {
           setAttachments(cell, new Map(kept));
         }

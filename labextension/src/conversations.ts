@@ -70,8 +70,8 @@ export class Conversations {
 function warnTooLarge(names: string[]): void {
   Notification.error(
     `The images of this cell are more than fits into one message: ${names.join(', ')} did not go ` +
-      'with it. Ask about fewer images in one cell, or put the files beside the notebook and refer ' +
-      'to them by path.',
+      'with it. Run the cell again to send the rest. What is too large for a message of its own can ' +
+      'be put beside the notebook and referred to by its path.',
     { autoClose: false }
   );
 }

@@ -2,6 +2,9 @@ import { encodeBase64 } from './digest';
 import { ILimits } from './limits';
 import { IAttachment } from './tokens';
 
+/** Names of image files. */
+export const IMAGE_FILE = /\.(png|jpe?g|webp|gif|bmp|tiff?)$/i;
+
 /** Formats that every kernel reads as they are. */
 const KEPT = new Set(['image/png', 'image/jpeg', 'image/webp', 'image/gif']);
 
@@ -18,7 +21,7 @@ export async function prepare(file: Blob, name: string, limits: ILimits): Promis
   } catch {
     throw new Error(
       `${name} cannot be read as an image (expected PNG, JPEG, WebP or GIF; it has ` +
-        `${file.size} bytes and says it is ${file.type || 'of no type'}). The cell is unchanged.`
+        `${file.size} bytes and says it is ${file.type || 'of no type'}). It was not inserted.`
     );
   }
   try {

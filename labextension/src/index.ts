@@ -40,15 +40,16 @@ const editing: JupyterFrontEndPlugin<void> = {
   autoStart: true,
   requires: [IConversations, IEditorExtensionRegistry, IEditorLanguageRegistry],
   activate: (
-    _: JupyterFrontEnd,
+    app: JupyterFrontEnd,
     open: Conversations,
     extensions: IEditorExtensionRegistry,
     languages: IEditorLanguageRegistry
   ) => {
+    const { contents } = app.serviceManager;
     extensions.addExtension({
       name: 'llmagic:images',
       factory: ({ model }) => ({
-        instance: () => imageInsertion(model, open),
+        instance: () => imageInsertion(model, open, contents),
         reconfigure: () => null
       })
     });

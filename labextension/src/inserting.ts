@@ -1,6 +1,7 @@
 import { Notification } from '@jupyterlab/apputils';
 import { ICellModel } from '@jupyterlab/cells';
 import { CodeEditor } from '@jupyterlab/codeeditor';
+import { Contents } from '@jupyterlab/services';
 import { Extension } from '@codemirror/state';
 import { EditorView, ViewPlugin, ViewUpdate } from '@codemirror/view';
 import { Drag } from '@lumino/dragdrop';
@@ -19,59 +20,57 @@ import {
   loaded
 } from './transfers';
 
-type Images = Promise<(IImageFile | IImageAddress)[]>;
+/** Loads one image. */
+type Load = () => Promise<IImageFile | IImageAddress>;
 
 /** Lets images be pasted and dropped into one cell, if it is a %%llm cell when that happens. */
-export function imageInsertion(model: CodeEditor.IModel, conversations: Conversations): Extension {
+export function imageInsertion(
+  model: CodeEditor.IModel,
+  conversations: Conversations,
+  contents: Contents.IManager
+): Extension {
   if ((model as Partial<ICellModel>).type !== 'code') {
     return [];
   }
-  const place = (): Place | null => {
+  const place = (view: EditorView): Place | null => {
     const conversation = conversations.holding(model);
-    return conversation && isLlmCell(model.sharedModel.getSource())
+    return conversation && !view.state.readOnly && isLlmCell(model.sharedModel.getSource())
       ? { cell: model as ICellModel, conversation, conversations }
       : null;
   };
-  const take = (event: Event, view: EditorView, load: () => Images, at: number) => {
-    const found = place();
+  const take = (event: Event, view: EditorView, images: readonly Load[], at: number) => {
+    const found = images.length > 0 ? place(view) : null;
     if (found === null) {
       return false;
     }
     event.preventDefault();
     event.stopPropagation();
-    void insert(found, view, load(), at);
+    void insert(found, view, images, at);
     return true;
   };
   const handlers = EditorView.domEventHandlers({
     paste: (event, view) => {
       const files = isText(event.clipboardData) ? [] : imageFiles(event.clipboardData);
-      return (
-        files.length > 0 && take(event, view, async () => files, view.state.selection.main.from)
-      );
+      return take(event, view, files.map(loader), view.state.selection.main.from);
     },
     drop: (event, view) => {
       const files = imageFiles(event.dataTransfer);
       const address = files.length > 0 ? null : imageAddress(event.dataTransfer);
-      const load = address === null ? async () => files : () => loaded(address);
-      return (
-        (files.length > 0 || address !== null) && take(event, view, load, position(view, event))
-      );
+      const images = address === null ? files.map(loader) : [() => loaded(address)];
+      return take(event, view, images, position(view, event));
     }
   });
   const fromBrowser = ViewPlugin.define(view => {
     // Lumino's events of dragging are no events that CodeMirror knows.
     const over = (event: Event) => {
-      if (dragged(event) !== null && place() !== null) {
+      if (dragged(event, contents).length > 0 && place(view) !== null) {
         event.preventDefault();
         event.stopPropagation();
         (event as Drag.Event).dropAction = (event as Drag.Event).proposedAction;
       }
     };
     const drop = (event: Event) => {
-      const file = dragged(event);
-      if (file !== null) {
-        take(event, view, file, position(view, event as Drag.Event));
-      }
+      take(event, view, dragged(event, contents), position(view, event as Drag.Event));
     };
     const names = ['lm-dragenter', 'lm-dragover'];
     names.forEach(name => view.dom.addEventListener(name, over));
@@ -106,14 +105,15 @@ const pending = ViewPlugin.fromClass(
 async function insert(
   { cell, conversation, conversations }: Place,
   view: EditorView,
-  images: Images,
+  images: readonly Load[],
   at: number
 ): Promise<void> {
   const mark = { at };
   const waiting = view.plugin(pending);
   waiting?.positions.add(mark);
-  try {
-    for (const found of await images) {
+  for (const load of images) {
+    try {
+      const found = await load();
       const written =
         'address' in found
           ? imageAt(found.address)
@@ -131,15 +131,18 @@ async function insert(
         scrollIntoView: true
       });
       mark.at = from + text.length;
+    } catch (error) {
+      // The others are inserted. Without `autoClose` a notification waits where nobody looks.
+      Notification.error(error instanceof Error ? error.message : String(error), {
+        autoClose: false
+      });
     }
-  } catch (error) {
-    // Without `autoClose` a notification waits where nobody looks.
-    Notification.error(error instanceof Error ? error.message : String(error), {
-      autoClose: false
-    });
-  } finally {
-    waiting?.positions.delete(mark);
   }
+  waiting?.positions.delete(mark);
+}
+
+function loader(file: IImageFile): Load {
+  return async () => file;
 }
 
 /** Put an image into the cell; gives the text that refers to it. */

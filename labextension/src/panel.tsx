@@ -46,6 +46,17 @@ export class TurnsPanel extends ReactWidget {
     void this._model.refresh();
   }
 
+  // What is visible is attached and detached without being shown or hidden.
+  protected override onAfterAttach(message: Message): void {
+    super.onAfterAttach(message);
+    this._model.isActive = this.isVisible;
+  }
+
+  protected override onAfterDetach(message: Message): void {
+    super.onAfterDetach(message);
+    this._model.isActive = false;
+  }
+
   protected override onAfterShow(message: Message): void {
     super.onAfterShow(message);
     this._model.isActive = true;
@@ -168,6 +179,7 @@ function Row(props: {
   const places = turn.tiers.length > 0 ? turn.tiers.join(', ') : 'nowhere';
   const bytes = Math.max(turn.bytes.memory, turn.bytes.disk);
   const name = turn.number === null ? `the turn “${turn.question}”` : `turn ${turn.number}`;
+  const isHere = turn.cell !== null && model.conversation?.cell(turn.cell) !== undefined;
   const versions = turn.current && model.versions?.cell === turn.cell ? model.versions : null;
   return (
     <li
@@ -181,7 +193,8 @@ function Row(props: {
         type="button"
         className="llm-Turn-go"
         aria-current={turn.current}
-        title={turn.cell === null ? 'Its cell is not in the notebook' : 'Go to the cell'}
+        aria-disabled={!isHere}
+        title={isHere ? 'Go to the cell' : 'Its cell is not in the notebook'}
         onClick={() => model.goTo(turn)}
       >
         <span className="llm-Turn-question">

@@ -68,12 +68,31 @@ export class PanelModel extends VDomModel {
     if (kernel === this._kernel) {
       this.state = state as IKernelState | null;
       this.stateChanged.emit();
+      void this._readVersions(kernel, conversation);
     }
     if (this._isLate) {
       this._isLate = false;
       void this.refresh();
     } else if (this.state?.busy) {
       this._later(AGAIN); // nothing tells when the cell that runs is done
+    }
+  }
+
+  /** A list that is open changes when its cell runs, and when a turn is forgotten. */
+  private async _readVersions(kernel: KernelState, { path }: Conversation): Promise<void> {
+    const cell = this.versions?.cell;
+    if (cell === undefined || this.state === null || this.state.busy) {
+      return;
+    }
+    try {
+      const found = await kernel.ask({ type: 'versions', cell, notebook: path });
+      // Meanwhile it may have been closed, and another cell have begun to run.
+      if (found?.type === 'versions' && kernel === this._kernel && this.versions?.cell === cell) {
+        this.versions = { cell, list: found.versions as unknown as IVersion[] };
+        this.stateChanged.emit();
+      }
+    } catch (error) {
+      console.error('llmagic: the kernel did not tell the versions of a cell', error);
     }
   }
 

@@ -67,7 +67,7 @@ export class Requests implements IDisposable {
       const extended = { ...metadata, llmagic: taken.message };
       const future = original.call(kernel, content, disposeOnDone, extended);
       future.done.then(
-        reply => this._onReply(taken.sent, reply),
+        reply => this._onReply(taken, reply),
         () => undefined // the kernel went away, and with it what was sent
       );
       return future;
@@ -86,7 +86,7 @@ export class Requests implements IDisposable {
     if (this._isDisposed || typeof cell !== 'string' || !this._conversation.cell(cell)) {
       return null;
     }
-    performance.mark('llmagic:snapshot:start');
+    const start = performance.now();
     const taken = snapshot(
       this._conversation.path,
       this._conversation.cells(),
@@ -94,7 +94,7 @@ export class Requests implements IDisposable {
       this._conversation.digests,
       digest => this._delivered.has(digest)
     );
-    performance.measure('llmagic:snapshot', 'llmagic:snapshot:start');
+    performance.measure('llmagic:snapshot', { start });
     if (taken !== null) {
       this._conversation.kernelHas(taken.turns);
       if (taken.tooLarge.length > 0) {
@@ -104,10 +104,14 @@ export class Requests implements IDisposable {
     return taken;
   }
 
-  private _onReply(sent: string[], reply: KernelMessage.IExecuteReplyMsg): void {
-    if (reply.content.status === 'ok') {
-      sent.forEach(digest => this._delivered.add(digest));
-    } else if (reply.content.status === 'error') {
+  private _onReply(taken: ISnapshot, { content }: KernelMessage.IExecuteReplyMsg): void {
+    // The kernel takes what came before it looks for an image that did not: the next run brings
+    // the rest.
+    const isPart =
+      content.status === 'error' && content.ename === 'ImageError' && taken.tooLarge.length > 0;
+    if (content.status === 'ok' || isPart) {
+      taken.sent.forEach(digest => this._delivered.add(digest));
+    } else if (content.status === 'error') {
       // Perhaps because bytes are missing: send all of them again.
       this._delivered.clear();
     }

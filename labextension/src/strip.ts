@@ -1,4 +1,5 @@
 import { Cell } from '@jupyterlab/cells';
+import { UUID } from '@lumino/coreutils';
 import { Widget } from '@lumino/widgets';
 import { beginStep } from './attachments';
 import { Conversation } from './conversation';
@@ -30,7 +31,8 @@ export class Strip extends Widget {
     this._word = element('span', 'llm-Badge-word', this._badge);
     this._figures = element('span', 'llm-Badge-figures', this._badge);
     this._details = element('p', 'llm-Details', this.node);
-    this._details.id = `llm-details-${cell.model.id}`;
+    // Not the cell's: a notebook may be open twice.
+    this._details.id = `llm-details-${UUID.uuid4()}`;
     this._details.hidden = true;
     this._badge.setAttribute('aria-controls', this._details.id);
     this._images = element('ul', 'llm-Images', this.node);
@@ -81,7 +83,8 @@ export class Strip extends Widget {
 
   private _drawImages(): void {
     const facts = this._conversation.facts(this.cell.model);
-    if (facts === this._facts) {
+    const { readOnly } = this.cell;
+    if (facts === this._facts && readOnly === this._isReadOnly) {
       return;
     }
     this._facts = facts;
@@ -92,6 +95,7 @@ export class Strip extends Widget {
     });
     // The addresses of the drawn images are not compared: they hold all bytes of the files.
     const same =
+      readOnly === this._isReadOnly &&
       images.length === this._drawn.length &&
       images.every(({ name, image }, index) => {
         const drawn = this._drawn[index]!;
@@ -99,6 +103,7 @@ export class Strip extends Widget {
       });
     if (!same) {
       this._drawn = images;
+      this._isReadOnly = readOnly;
       this._images.replaceChildren(
         ...images.map(({ name, image }) => this._thumbnail(name, image))
       );
@@ -113,6 +118,9 @@ export class Strip extends Widget {
     image.title = name;
     image.decoding = 'async';
     image.src = `data:${mime};base64,${data}`;
+    if (this._isReadOnly) {
+      return item;
+    }
     const remove = element('button', 'llm-Remove', item);
     remove.type = 'button';
     remove.textContent = '×';
@@ -138,6 +146,7 @@ export class Strip extends Widget {
   private _spoken: HTMLElement;
   private _facts: ICellFacts | undefined;
   private _drawn: { name: string; image: IAttachment }[] = [];
+  private _isReadOnly = false;
   private _isOpen = false;
   private _drawnState: ICellState | undefined;
 }

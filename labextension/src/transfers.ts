@@ -2,8 +2,12 @@
 
 import { Contents } from '@jupyterlab/services';
 import { Drag } from '@lumino/dragdrop';
+import { IMAGE_FILE } from './images';
+import { decoded } from './source';
 
-const FROM_BROWSER = 'application/x-jupyter-icontentsrich';
+/** What JupyterLab's file browser says of a drag: one of the files, and the paths of all. */
+const ONE = 'application/x-jupyter-icontentsrich';
+const ALL = 'application/x-jupyter-icontents';
 
 export interface IImageFile {
   name: string;
@@ -41,35 +45,35 @@ function html(transfer: DataTransfer | null): Document {
 }
 
 /** The image at an address, where this page may read it. */
-export async function loaded(address: string): Promise<(IImageFile | IImageAddress)[]> {
+export async function loaded(address: string): Promise<IImageFile | IImageAddress> {
   try {
     const blob = await (await fetch(address)).blob();
     if (blob.type.startsWith('image/')) {
-      const name = /^data:/.test(address) ? '' : (new URL(address).pathname.split('/').pop() ?? '');
-      return [{ name: /\.\w+$/.test(name) ? name : 'image.png', blob }];
+      const path = /^data:/.test(address) ? '' : new URL(address).pathname;
+      const name = decoded(path.split('/').pop()!);
+      return { name: /\.\w+$/.test(name) ? name : 'image.png', blob };
     }
   } catch {
     // The address is kept.
   }
-  return [{ address }];
+  return { address };
 }
 
-/** The image that is dragged from JupyterLab's file browser, to be loaded. */
-export function dragged(event: Event): (() => Promise<IImageFile[]>) | null {
+/** The images that are dragged from JupyterLab's file browser, to be loaded. */
+export function dragged(event: Event, contents: Contents.IManager): (() => Promise<IImageFile>)[] {
   const data = (event as Drag.Event).mimeData;
-  if (!data?.hasData(FROM_BROWSER)) {
-    return null;
+  if (!data?.hasData(ONE)) {
+    return [];
   }
-  const file = data.getData(FROM_BROWSER) as {
-    model: Contents.IModel;
-    withContent: () => Promise<Contents.IModel>;
-  };
-  if (!file.model.mimetype?.startsWith('image/')) {
-    return null;
-  }
-  return async () => {
-    const { name, mimetype, content } = await file.withContent();
-    const answer = await fetch(`data:${mimetype};base64,${String(content).replace(/\s/g, '')}`);
-    return [{ name, blob: await answer.blob() }];
-  };
+  const { model } = data.getData(ONE) as { model: Contents.IModel };
+  const paths = (data.getData(ALL) as string[] | undefined) ?? [model.path];
+  return paths
+    .filter(path =>
+      path === model.path ? model.mimetype?.startsWith('image/') : IMAGE_FILE.test(path)
+    )
+    .map(path => async () => {
+      const { name, mimetype, content } = await contents.get(path);
+      const answer = await fetch(`data:${mimetype};base64,${String(content).replace(/\s/g, '')}`);
+      return { name, blob: await answer.blob() };
+    });
 }

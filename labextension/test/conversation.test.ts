@@ -225,6 +225,16 @@ describe('a conversation', () => {
     expect(attachments.get('x.png')!.data).toBe('AAAA');
   });
 
+  it('saves every image that the text names, seen as a reference or not', () => {
+    const cell = new Cell('a', '%%llm\n![x[0]](attachment:a.png) ![](attachment:b%20c.png d)');
+    const image = { 'image/png': 'AAAA' };
+    cell.metadata = { attachments: { 'a.png': image, 'b c.png': image, 'd.png': image } };
+    const { save } = opened(cell);
+    frame();
+    save();
+    expect(cell.metadata).toEqual({ attachments: { 'a.png': image, 'b c.png': image } });
+  });
+
   it('follows both of two cells with one id, as cut, undo and paste leave them', () => {
     const [a, b] = asked('a', 'b') as [Cell, Cell];
     const [copy] = asked('a') as [Cell];

@@ -1,5 +1,6 @@
+import { renderToStaticMarkup } from 'react-dom/server';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { IKernelState } from '../src/kernelstate';
+import { IKernelState, ITurn } from '../src/kernelstate';
 import { TurnsPanel } from '../src/panel';
 
 vi.mock('@jupyterlab/ui-components', () => ({ LabIcon: class {} }));
@@ -9,7 +10,12 @@ vi.mock('@jupyterlab/apputils', () => ({
     title = {};
     node = { setAttribute: () => undefined, focus: () => focus(this.node), querySelectorAll: rows };
     addClass = () => undefined;
+    isVisible = true;
     onActivateRequest(): void {}
+    onAfterAttach(): void {}
+    onAfterDetach(): void {}
+    onAfterHide(): void {}
+    onAfterShow(): void {}
   }
 }));
 vi.mock('../src/panelmodel', () => ({}));
@@ -26,17 +32,21 @@ function row(cell: string) {
 
 /** A panel in which these cells' turns are drawn. */
 function opened(activeCell: string) {
-  const model = { state: {} as IKernelState, activeCell, refresh: vi.fn() };
+  const model = { state: {} as IKernelState, activeCell, refresh: vi.fn(), isActive: false };
   const panel = new TurnsPanel(model as unknown as ConstructorParameters<typeof TurnsPanel>[0]);
   const reached = panel as unknown as {
     render(): React.ReactElement<{ children: () => React.ReactElement<Drawn> }>;
     onActivateRequest(): void;
+    onAfterAttach(): void;
+    onAfterDetach(): void;
+    onAfterHide(): void;
+    onAfterShow(): void;
   };
   const draw = (...cells: string[]) => {
     turns = cells.map(row);
     reached.render().props.children().props.onDrawn(model.state);
   };
-  return { model, panel, draw, activate: () => reached.onActivateRequest() };
+  return { model, panel, reached, draw, activate: () => reached.onActivateRequest() };
 }
 
 interface Drawn {
@@ -69,5 +79,42 @@ describe('the panel of turns', () => {
     panel.node.focus();
     draw('a');
     expect(document.activeElement).toBe(panel.node);
+  });
+
+  it('is active as long as it can be seen', () => {
+    const { model, reached } = opened('a');
+    reached.onAfterShow();
+    expect(model.isActive).toBe(true);
+    reached.onAfterDetach();
+    expect(model.isActive).toBe(false);
+    reached.onAfterAttach();
+    expect(model.isActive).toBe(true);
+    reached.onAfterHide();
+    expect(model.isActive).toBe(false);
+  });
+
+  it('goes to no cell that is not in the notebook', () => {
+    const { model, reached } = opened('a');
+    const known = { parent: null, reply: '', tokens: 1, images: 0, bytes: {}, tiers: [] };
+    const turn = (cell: string | null) =>
+      ({ ...known, turn: `of ${cell}`, cell, question: `${cell}?` }) as unknown as ITurn;
+    const turns = [turn('a'), turn('deleted'), turn(null)];
+    Object.assign(model, {
+      state: { model: 'demo', turns, context: null, memory: null, disk: null },
+      conversation: { cell: (id: string) => (id === 'a' ? {} : undefined) },
+      staleFrom: () => new Map()
+    });
+    const drawn = renderToStaticMarkup(reached.render().props.children());
+    const buttons = [...drawn.matchAll(/<button[^>]*llm-Turn-go[^>]*>/g)].map(([button]) => button);
+    expect(buttons.map(button => /aria-disabled="(\w+)"/.exec(button)![1])).toEqual([
+      'false',
+      'true',
+      'true'
+    ]);
+    expect(buttons.map(button => /title="([^"]+)"/.exec(button)![1])).toEqual([
+      'Go to the cell',
+      'Its cell is not in the notebook',
+      'Its cell is not in the notebook'
+    ]);
   });
 });

@@ -1,7 +1,7 @@
 import { JSONObject } from '@lumino/coreutils';
 import { Signal } from '@lumino/signaling';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { LONGEST } from '../src/kernelstate';
+import { ITurn, LONGEST } from '../src/kernelstate';
 import { PanelModel } from '../src/panelmodel';
 import { cell } from './facts';
 
@@ -162,6 +162,44 @@ describe('the model of the panel', () => {
     await restoring;
     expect(setSource).toHaveBeenCalledWith(source);
     expect(sessionContext.sent.at(-1)).toMatchObject({ type: 'restore', notebook: 'a.ipynb' });
+  });
+
+  it('reads a list of versions again as long as it is open', async () => {
+    const versions = (...turns: string[]) => ({
+      type: 'versions',
+      versions: turns.map(turn => ({ turn, source: '', output: {} }))
+    });
+    const answers: Record<string, JSONObject> = {
+      state: { type: 'state', busy: false, model: 'demo', turns: [] },
+      versions: versions('1')
+    };
+    const { model, sessionContext } = opened(answers);
+    const shown = () => model.versions?.list.map(({ turn }) => turn);
+    const turn = { cell: 'a' } as ITurn;
+    model.isActive = true;
+    await model.showVersions(turn);
+    expect(shown()).toEqual(['1']);
+    answers.versions = versions('1', '2');
+    await settled();
+    await model.refresh();
+    await settled();
+    expect(shown()).toEqual(['1', '2']);
+    for (const answer of [{ type: 'later' }, { type: 'error', message: 'no' }]) {
+      vi.spyOn(console, 'error').mockReturnValue();
+      answers.versions = answer;
+      await model.refresh();
+      await settled();
+      expect(shown()).toEqual(['1', '2']);
+    }
+    answers.state = { ...answers.state, busy: true };
+    await model.refresh();
+    expect(sessionContext.sent.at(-1)).toMatchObject({ type: 'state' });
+    answers.state = { ...answers.state, busy: false };
+    await model.showVersions(turn);
+    await model.refresh();
+    await settled();
+    expect(shown()).toBeUndefined();
+    expect(sessionContext.sent.at(-1)).toMatchObject({ type: 'state' });
   });
 
   it('counts the stale cells from each cell on', () => {

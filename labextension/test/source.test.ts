@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { asks, imageAt, isLlmCell, reference, references, withoutReference } from '../src/source';
+import {
+  asks,
+  imageAt,
+  isLlmCell,
+  mentions,
+  reference,
+  references,
+  withoutReference
+} from '../src/source';
 
 describe('which cells ask', () => {
   it.each([
@@ -27,6 +35,41 @@ describe('references to attachments', () => {
     expect(references('![](attachment:100%)')).toEqual(['100%']);
   });
 
+  it.each([
+    ['![x[0]](attachment:a.png)', 'a.png'],
+    ['![a [link](b) and ![c](d)](attachment:a.png)', 'a.png'],
+    ['[![](attachment:a.png)](https://x.org)', 'a.png'],
+    ['x[![](attachment:a.png)', 'a.png'],
+    ['![\\]](attachment:a.png)', 'a.png'],
+    ['![the `x[`](attachment:a.png)', 'a.png'],
+    ['![a ` b]](attachment:x.png)', null],
+    ['![](attachment:a(1).png)', 'a(1).png'],
+    ['![](attachment:a(1(2)).png "t")', 'a(1(2)).png'],
+    ['![](attachment:a\\(1.png)', 'a(1.png'],
+    ['![](attachment:a(1.png)', null],
+    ['![](  attachment:a.png\n  (a title) )', 'a.png'],
+    ['![](<attachment:a (1>)', 'a (1'],
+    ['![](attachment:a b.png)', null],
+    ['![a\n\nb](attachment:a.png)', null],
+    ['\\![](attachment:a.png)', null],
+    ['\\\\![](attachment:a.png)', 'a.png'],
+    ['![](Attachment:a.png)', 'a.png'],
+    ['![]()', null]
+  ])('%j is one as the kernel reads it', (source, name) => {
+    expect(references(source)).toEqual(name === null ? [] : [name]);
+    expect(withoutReference(`1${source}2`, name ?? 'a.png')).toMatch(
+      name === null ? `1${source}2` : /^1[^!]*2$/
+    );
+  });
+
+  it('are named by any text that has the name, encoded or not', () => {
+    const source = '`a(1).png` ![](attachment:b c.png) %C3%BC%20%28.png 100%';
+    for (const name of ['a(1).png', 'b c.png', 'ü (.png', '%C3%BC%20', '100%']) {
+      expect(mentions(source, name)).toBe(true);
+    }
+    expect(mentions(source, 'c(1).png')).toBe(false);
+  });
+
   it('are options of a magic, too', () => {
     const source =
       '%%llm -a attachment:b.png --image=attachment:a%20b.png --image "attachment:c d.png" -a x.png ' +
@@ -40,12 +83,18 @@ describe('references to attachments', () => {
       'h i.png',
       'e.png'
     ]);
-    expect(references('x = 1\n  %llm -aattachment:b.png What?')).toEqual(['b.png']);
+    expect(references('%%llm -aattachment:b.png')).toEqual(['b.png']);
     expect(
       withoutReference('%%llm -a attachment:b.png -t 0\n![](attachment:b.png)?', 'b.png')
     ).toBe('%%llm -t 0\n?');
     expect(withoutReference(source, 'c d.png')).not.toContain('c d.png');
     expect(withoutReference(source, 'f.png')).toBe(source);
+  });
+
+  it('are text behind a single percent sign: %llm has no options', () => {
+    const source = 'x = 1\n  %llm -a attachment:b.png What? ![](attachment:c.png)';
+    expect(references(source)).toEqual(['c.png']);
+    expect(withoutReference(source, 'b.png')).toBe(source);
   });
 
   it('to an address hold no field, and end where they end', () => {

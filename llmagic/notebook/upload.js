@@ -37,13 +37,13 @@ function render({ model, el }) {
   const root = element("div", { className: "llmagic-upload" }, choose, hint, input, said, list);
   let dragged = null;
   let again = null; // asks for thumbnails that did not come
-  let tooLarge = "";
+  let unsent = ""; // what is said about files that were not sent
   const sent = new Map(); // id of an upload the kernel has not taken yet -> name of the file
 
   const take = async (files) => {
     const largest = model.get("largest");
     const large = files.filter((file) => file.size > largest);
-    tooLarge = large
+    unsent = large
       .map((file) => `${file.name} has ${megabytes(file.size)}, and at most ` +
         `${megabytes(largest)} are sent. Use up.add("path") instead.`)
       .join(" ");
@@ -53,7 +53,16 @@ function render({ model, el }) {
       .map((file) => [`${Date.now()}-${Math.random()}`, file]);
     for (const [id, file] of named) sent.set(id, file.name);
     say();
-    for (const [id, file] of named) await upload(model, id, file);
+    for (const [id, file] of named) {
+      try {
+        await upload(model, id, file);
+      } catch (error) {
+        // A folder that was dropped looks like a file. The others are sent.
+        sent.delete(id);
+        unsent = `${unsent} ${file.name} was not sent: ${error.message}`.trim();
+        say();
+      }
+    }
   };
 
   const button = (label, text, act, disabled = false) => {
@@ -146,8 +155,13 @@ function render({ model, el }) {
 
   // A kernel that runs a cell takes files afterwards.
   const say = () => {
+    const problems = [unsent, model.get("message")].filter(Boolean).join(" ");
     const waiting = sent.size ? `adding ${[...sent.values()].join(", ")} …` : "";
-    said.textContent = [tooLarge, model.get("message"), waiting].filter(Boolean).join(" ");
+    const shown = [];
+    if (problems) shown.push(element("span", { className: "llmagic-upload-problem" }, problems));
+    if (problems && waiting) shown.push(" ");
+    if (waiting) shown.push(waiting);
+    said.replaceChildren(...shown);
   };
 
   choose.addEventListener("click", () => input.click());
