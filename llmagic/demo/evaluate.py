@@ -1,6 +1,6 @@
 """How well the demo model answers: `python -m llmagic.demo.evaluate`.
 
-3,300 turns of dialogues that were not trained on, each asked through a session, greedily, on top
+Thousands of turns of dialogues that were not trained on, each asked through a session, greedily, on top
 of the model's own earlier replies; an answer counts when it is the right one to the letter.
 """
 
