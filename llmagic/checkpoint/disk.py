@@ -8,7 +8,7 @@ from llmagic.checkpoint.payload import Layout, Payload
 from llmagic.checkpoint.tree import Node, Tree
 from llmagic.model.context import Bytes
 from llmagic.sequence import Step
-from llmagic.store import Kind, Store
+from llmagic.store import Kind, New, Store
 
 MOST_WAITING = 256 << 20
 LEAST_WAITING = 16 << 20
@@ -64,28 +64,34 @@ class DiskTier:
         self._waiting.add(last.key)
         if last.key in self._broken.values():
             self._broken = {key: gone for key, gone in self._broken.items() if gone != last.key}
-        self._store.put(
-            Kind.CHECKPOINT,
-            last.key,
-            arrays={} if payload.rows is None else {"rows": payload.rows},
-            meta={
-                "layout": self._layout.value,
-                "start": str(payload.start),
-                "stop": str(payload.stop),
-                "tokens": str(last.stop),
-                "boundary": str(last.boundary or ""),
-                **self.labels,
-            },
-            parent=parent,
-            done=lambda _: self._waiting.discard(last.key),
-        )
-        if payload.state is not None:
-            self._store.put(
-                Kind.STATE,
+        entries = [
+            New(
+                Kind.CHECKPOINT,
                 last.key,
-                arrays={"state": payload.state},
-                meta={"layout": self._layout.value, **self.labels},
+                arrays={} if payload.rows is None else {"rows": payload.rows},
+                meta={
+                    "layout": self._layout.value,
+                    "start": str(payload.start),
+                    "stop": str(payload.stop),
+                    "tokens": str(last.stop),
+                    "boundary": str(last.boundary or ""),
+                    **self.labels,
+                },
+                parent=parent,
+                done=lambda _: self._waiting.discard(last.key),
             )
+        ]
+        if payload.state is not None:
+            entries.append(
+                New(
+                    Kind.STATE,
+                    last.key,
+                    arrays={"state": payload.state},
+                    meta={"layout": self._layout.value, **self.labels},
+                )
+            )
+        # A state may be larger than the store's queue, and its rows are of no use without it.
+        self._store.put_together(entries)
 
     def save_node(self, node: Node) -> None:
         """Write a checkpoint, and those of its ancestors that are not there (any more)."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -25,6 +26,18 @@ TOUCH_SECONDS = 60.0
 """What was marked as used less long ago is not marked again."""
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class New:
+    """An entry to be written, as `Store.put` takes it."""
+
+    kind: Kind
+    name: bytes
+    arrays: Mapping[str, np.ndarray]
+    meta: Mapping[str, str]
+    parent: bytes | None = None
+    done: Callable[[bool], None] | None = None
 
 
 class Usage(NamedTuple):
@@ -203,16 +216,36 @@ class Store:
         TypeError, ValueError
             Arrays or labels that no file can hold: a mistake of the caller, not of the disk.
         """
-        check(arrays, meta)
-        again = (kind, name) in self._bad
+        self.put_together([New(kind, name, arrays, meta, parent, done)])
+
+    def put_together(self, entries: Sequence[New]) -> None:
+        """Have entries written soon, in this order, as `put` does; returns at once.
+
+        All of them are accepted or none, and none is written after one that was not: they are of
+        use together alone, like a checkpoint's rows and state.
+        """
+        for entry in entries:
+            check(entry.arrays, entry.meta)
+        self._writer.put([self._job(entry, follows=at > 0) for at, entry in enumerate(entries)])
+
+    def _job(self, entry: New, *, follows: bool) -> Job:
+        key = (entry.kind, entry.name)
 
         def tell(written: bool) -> None:
             if written:
-                self._bad.discard((kind, name))
-            if done is not None:
-                done(written)
+                self._bad.discard(key)
+            if entry.done is not None:
+                entry.done(written)
 
-        self._writer.put(Job(kind, name, dict(arrays), dict(meta), parent, tell, again))
+        return Job(
+            *key,
+            dict(entry.arrays),
+            dict(entry.meta),
+            entry.parent,
+            tell,
+            again=key in self._bad,
+            follows=follows,
+        )
 
     def remove(self, kind: Kind, name: bytes) -> bool:
         """Remove an entry; False when it is still there."""

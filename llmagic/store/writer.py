@@ -10,7 +10,7 @@ import atexit
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,8 @@ EXIT_SECONDS = 5.0
 class Job:
     """An entry to be written; its arrays must not change any more.
 
-    `again` writes it even where a file of its name is there, one that is known to be bad.
+    `again` writes it even where a file of its name is there, one that is known to be bad. One that
+    `follows` is of no use without the job before it.
     """
 
     kind: Kind
@@ -38,6 +39,7 @@ class Job:
     parent: bytes | None
     done: Callable[[bool], None]
     again: bool = False
+    follows: bool = False
 
     @property
     def n_bytes(self) -> int:
@@ -53,7 +55,7 @@ class Writer:
     budget : int
         Bytes on disk, of all processes together.
     queue : int
-        Bytes that may wait in memory; one job may be larger when nothing else waits.
+        Bytes that may wait in memory; what is put together may be larger when nothing else waits.
     warn : callable
         Gets one line when writing goes off, from whichever thread finds out.
     """
@@ -81,26 +83,29 @@ class Writer:
 
     # --- any thread ---------------------------------------------------------------------------
 
-    def put(self, job: Job) -> None:
-        """Queue a job, or refuse it at once (then `done` is called before this returns)."""
-        if not self._accept(job):
-            self._tell(job, False)
+    def put(self, jobs: Sequence[Job]) -> None:
+        """Queue jobs, or refuse all at once (then `done` is called before this returns)."""
+        if not self._accept(jobs):
+            for job in jobs:
+                self._tell(job, False)
 
-    def _accept(self, job: Job) -> bool:
+    def _accept(self, jobs: Sequence[Job]) -> bool:
+        n_bytes = sum(job.n_bytes for job in jobs)
         # A forked child has the queue but not the thread, and perhaps a lock held by nobody.
-        if os.getpid() != self._process or job.n_bytes > self._budget:
+        if os.getpid() != self._process or n_bytes > self._budget:
             return False
         with self._changed:
             n_pending = self.pending_bytes
-            full = n_pending > 0 and n_pending + job.n_bytes > self._queue
+            full = n_pending > 0 and n_pending + n_bytes > self._queue
             if self._closed or not self.is_on or full:
                 return False
-            self._jobs.append(job)
-            self.pending_bytes += job.n_bytes
+            self._jobs.extend(jobs)
+            self.pending_bytes += n_bytes
             if self._start():
                 return True
-            self._jobs.pop()
-            self.pending_bytes -= job.n_bytes
+            for _ in jobs:
+                self._jobs.pop()
+            self.pending_bytes -= n_bytes
             return False
 
     def _start(self) -> bool:
@@ -156,6 +161,7 @@ class Writer:
     # --- the writer's thread ------------------------------------------------------------------
 
     def _run(self) -> None:
+        written = False
         while True:
             with self._changed:
                 if not self._jobs:
@@ -163,16 +169,19 @@ class Writer:
                     self._changed.notify_all()
                     return
                 job = self._jobs.popleft()
-            written = False
-            try:
-                written = self._write(job)
-            except AbandonedError:
-                pass
-            except Exception as error:
-                self._switch_off(error)
+            written = self._try(job) if written or not job.follows else False
             with self._changed:
                 self.pending_bytes -= job.n_bytes
             self._tell(job, written)
+
+    def _try(self, job: Job) -> bool:
+        try:
+            return self._write(job)
+        except AbandonedError:
+            pass
+        except Exception as error:
+            self._switch_off(error)
+        return False
 
     def _switch_off(self, error: Exception) -> None:
         with self._changed:

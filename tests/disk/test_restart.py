@@ -315,6 +315,24 @@ def test_what_waits_to_be_written_counts_as_memory(
         assert_exact(session, again)
 
 
+def test_states_larger_than_the_queue_are_kept(
+    toy_named: Callable[[str], Toy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """States of real models are: 320 to 416 MiB, and the queue has 256."""
+    toy = toy_named("qwen35")
+    monkeypatch.setattr(disk, "LEAST_WAITING", 0)
+    loading = Loading(memory_budget=80_000)
+    with open_session(toy, tmp_path, loading=loading) as session:
+        turn = ask_cell(session, toy, 0, None)
+        assert session.store.flush(60)
+        sizes = {record.name: record.n_bytes for record in session.store.records(Kind.STATE)}
+        assert min(sizes.values()) > disk.queue(loading.memory_budget)
+        assert sizes.keys() == {each.name for each in session.store.records(Kind.CHECKPOINT)}
+    with open_session(toy, tmp_path) as session:
+        assert ask_cell(session, toy, 0, None).id == turn.id
+        assert session.last.usage["restored"]["tier"] == "disk"
+
+
 def test_inexact_checkpoints_stay_out(toy_named, tmp_path: Path):
     """What another partition computed is never on disk, where it would pass for exact."""
     toy = toy_named("llama")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from llmagic.store import Kind, Store, root
+from llmagic.store import Kind, New, Store, root
 from llmagic.store.container import VERSION
 from tests.store.conftest import MIB, Open, Opened, arrays_of, same
 
@@ -271,6 +271,50 @@ def test_one_entry_larger_than_the_queue_is_written_when_nothing_waits(open_stor
     opened = open_store(queue=1000)
     assert opened.put_now(Kind.CHECKPOINT, A)
     assert opened.store.has(Kind.CHECKPOINT, A)
+
+
+def put_rows_and_state(opened: Opened, name: bytes, n_rows: int, n_state: int) -> list[list[bool]]:
+    """Put both as one; the lists get what `done` was told of each."""
+    told: list[list[bool]] = [[], []]
+    sizes = {Kind.CHECKPOINT: n_rows, Kind.STATE: n_state}
+    opened.store.put_together(
+        [
+            New(kind, name, {"bytes": np.zeros(size, np.uint8)}, {}, done=each.append)
+            for (kind, size), each in zip(sizes.items(), told, strict=True)
+        ]
+    )
+    return told
+
+
+def test_a_state_larger_than_the_queue_is_written_with_its_rows(open_store: Open):
+    opened = open_store(queue=1_000_000)
+    told = put_rows_and_state(opened, A, 50_000, 1_200_000)
+    assert opened.store.flush(10)
+    assert told == [[True], [True]]
+    assert opened.store.has(Kind.STATE, A)
+
+
+def test_rows_are_refused_with_their_state(open_store: Open):
+    opened = open_store(queue=1_000_000, budget=2_000_000)
+    with held(opened):
+        assert opened.put(Kind.CHECKPOINT, B) == []
+        assert put_rows_and_state(opened, A, 50_000, 1_200_000) == [[False], [False]]
+    assert opened.store.flush(10)
+    assert put_rows_and_state(opened, A, 50_000, 2_000_000) == [[False], [False]]
+    assert [record.name for record in opened.store.records(Kind.CHECKPOINT)] == [B]
+
+
+def test_what_follows_something_that_is_not_written_is_not_written(opened: Opened):
+    told: list[tuple[Kind, bool]] = []
+    opened.store.put_together(
+        [
+            New(kind, A, {}, {}, parent, lambda written, kind=kind: told.append((kind, written)))
+            for kind, parent in ((Kind.CHECKPOINT, B), (Kind.STATE, None))
+        ]
+    )
+    assert opened.put_now(Kind.STATE, B)
+    assert told == [(Kind.CHECKPOINT, False), (Kind.STATE, False)]
+    assert [record.name for record in opened.store.records()] == [B]
 
 
 def test_one_entry_larger_than_the_budget_is_refused(open_store: Open):
