@@ -64,7 +64,8 @@ class Store:
         Gets one line for the user whenever something could not be used: once for each damaged
         file, once when writing goes off. It is called from any thread.
     queue : int
-        Bytes that may wait to be written.
+        Bytes of checkpoints that may wait to be written, and of images and embeddings; turns are a
+        few kB, and always accepted.
 
     Attributes
     ----------
@@ -178,9 +179,14 @@ class Store:
         return self._writer.is_on
 
     @property
+    def pending(self) -> dict[Kind, int]:
+        """Bytes of arrays that wait to be written, of each kind."""
+        return dict(self._writer.pending)
+
+    @property
     def pending_bytes(self) -> int:
         """Bytes of arrays that wait to be written."""
-        return self._writer.pending_bytes
+        return sum(self.pending.values())
 
     def put(
         self,

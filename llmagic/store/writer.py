@@ -1,7 +1,7 @@
 """One thread that writes what is put into the store, behind the caller's back.
 
-It lives while there is something to write. Its queue is bounded in bytes; whoever puts never waits:
-what does not fit is refused.
+It lives while there is something to write. Its queue is bounded in bytes, but for turns; whoever
+puts never waits: what does not fit is refused.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import atexit
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,14 @@ from llmagic.store.folder import Folder
 
 EXIT_SECONDS = 5.0
 """How long an interpreter that exits waits for the queue."""
+
+# Whoever puts one of these puts it once. A few kB, and without them a turn is neither replayed nor
+# taken over: they are never refused for lack of room.
+_TURNS = frozenset({Kind.TURN, Kind.ASKED})
+# Put once, too, and of some MB each, so they are bounded; apart from the checkpoints, which come
+# again with the next one that stands on them, and of which one may fill the queue for seconds.
+_PICTURES = frozenset({Kind.IMAGE, Kind.EMBEDDING})
+_CHECKPOINTS = frozenset({Kind.CHECKPOINT, Kind.STATE})
 
 
 @dataclass(frozen=True)
@@ -55,9 +63,15 @@ class Writer:
     budget : int
         Bytes on disk, of all processes together.
     queue : int
-        Bytes that may wait in memory; what is put together may be larger when nothing else waits.
+        Bytes of checkpoints that may wait in memory, and of pictures (images and embeddings). What
+        is put together may be larger when no other of these waits. Turns are not counted.
     warn : callable
         Gets one line when writing goes off, from whichever thread finds out.
+
+    Attributes
+    ----------
+    pending : dict of Kind to int
+        Bytes of the jobs that wait or are being written.
     """
 
     def __init__(
@@ -75,7 +89,7 @@ class Writer:
         self._closed = False
         self._abandon = False
         self.is_on = True
-        self.pending_bytes = 0
+        self.pending = dict.fromkeys(Kind, 0)
         # Known after the first look; other processes write, too, so it is looked up again.
         self._total: int | None = None
         self._since = 0
@@ -95,18 +109,30 @@ class Writer:
         if os.getpid() != self._process or n_bytes > self._budget:
             return False
         with self._changed:
-            n_pending = self.pending_bytes
-            full = n_pending > 0 and n_pending + n_bytes > self._queue
-            if self._closed or not self.is_on or full:
+            if self._closed or not self.is_on or self._is_full(jobs, n_bytes):
                 return False
             self._jobs.extend(jobs)
-            self.pending_bytes += n_bytes
+            self._count(jobs, 1)
             if self._start():
                 return True
             for _ in jobs:
                 self._jobs.pop()
-            self.pending_bytes -= n_bytes
+            self._count(jobs, -1)
             return False
+
+    def _is_full(self, jobs: Sequence[Job], n_bytes: int) -> bool:
+        """Whether there is no room for these jobs together; the lock is held."""
+        kinds = {job.kind for job in jobs}
+        if kinds <= _TURNS:
+            return False
+        beside = _PICTURES if kinds <= _PICTURES else _CHECKPOINTS
+        n_pending = sum(self.pending[kind] for kind in beside)
+        return n_pending > 0 and n_pending + n_bytes > self._queue
+
+    def _count(self, jobs: Iterable[Job], sign: int) -> None:
+        """Count jobs that begin or cease (-1) to wait; the lock is held."""
+        for job in jobs:
+            self.pending[job.kind] += sign * job.n_bytes
 
     def _start(self) -> bool:
         """Have a thread running if there are jobs; the lock is held."""
@@ -148,7 +174,7 @@ class Writer:
         with self._changed:
             jobs = list(self._jobs)
             self._jobs.clear()
-            self.pending_bytes -= sum(job.n_bytes for job in jobs)
+            self._count(jobs, -1)
         for job in jobs:
             self._tell(job, False)
 
@@ -171,7 +197,7 @@ class Writer:
                 job = self._jobs.popleft()
             written = self._try(job) if written or not job.follows else False
             with self._changed:
-                self.pending_bytes -= job.n_bytes
+                self._count([job], -1)
             self._tell(job, written)
 
     def _try(self, job: Job) -> bool:

@@ -305,8 +305,9 @@ def test_what_waits_to_be_written_counts_as_memory(
     with open_session(toy_named("qwen35"), tmp_path, loading=loading) as session:
         for index in range(16):
             turns.append(ask_cell(session, toy_named("qwen35"), index, None))
-            assert session.store.pending_bytes > 0
-            held = session.engine.checkpoints.tree.n_bytes + session.store.pending_bytes
+            waiting = sum(session.store.pending[kind] for kind in (Kind.CHECKPOINT, Kind.STATE))
+            assert waiting > 0
+            held = session.engine.checkpoints.tree.n_bytes + waiting
             assert held <= loading.memory_budget
         assert held > loading.memory_budget // 2
         free.set()

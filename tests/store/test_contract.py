@@ -294,6 +294,31 @@ def test_a_state_larger_than_the_queue_is_written_with_its_rows(open_store: Open
     assert opened.store.has(Kind.STATE, A)
 
 
+def test_turns_and_their_pictures_are_accepted_beside_any_checkpoint(open_store: Open):
+    """They are put once; a checkpoint comes again with the next that stands on it."""
+    opened = open_store(queue=1_000_000)
+    with held(opened):
+        large = put_rows_and_state(opened, A, 50_000, 1_200_000)
+        assert opened.put(Kind.CHECKPOINT, B) == [False]
+        once = [Kind.TURN, Kind.ASKED, Kind.IMAGE, Kind.EMBEDDING]
+        told = [opened.put(kind, A) for kind in once]
+    assert opened.store.flush(10)
+    assert large == [[True], [True]]
+    assert told == [[True]] * 4
+
+
+def test_pictures_that_wait_are_bounded(open_store: Open):
+    opened = open_store(queue=20_000)
+    with held(opened):
+        told = [opened.put(Kind.EMBEDDING, bytes([i]), scale=9) for i in range(4)]  # 9,216 each
+        assert told == [[], [], [False], [False]]
+        checkpoint = opened.put(Kind.CHECKPOINT, A)
+        turns = [opened.put(Kind.TURN, bytes([i]), scale=10) for i in range(20)]
+    assert opened.store.flush(10)
+    assert checkpoint == [True]
+    assert turns == [[True]] * 20
+
+
 def test_rows_are_refused_with_their_state(open_store: Open):
     opened = open_store(queue=1_000_000, budget=2_000_000)
     with held(opened):
