@@ -111,7 +111,6 @@ class Archive:
         self._drop(turn.id)
         self._sources.pop(turn.id, None)
         if self._store is not None:
-            self._store.flush(5.0)
             self._store.remove(Kind.TURN, self.key(turn.id))
 
     def touch(self, last: Turn) -> None:

@@ -254,7 +254,11 @@ class Store:
         )
 
     def remove(self, kind: Kind, name: bytes) -> bool:
-        """Remove an entry; False when it is still there."""
+        """Remove an entry, and what waits to be written under its name; False if it is still there.
+
+        One that is being written just now is removed as soon as it is there.
+        """
+        self._writer.forget(kind, name)
         return self._folder.remove(kind, name)
 
     def flush(self, timeout: float) -> bool:

@@ -50,6 +50,10 @@ class Job:
     follows: bool = False
 
     @property
+    def key(self) -> tuple[Kind, bytes]:
+        return self.kind, self.name
+
+    @property
     def n_bytes(self) -> int:
         return sum(array.nbytes for array in self.arrays.values())
 
@@ -84,6 +88,9 @@ class Writer:
         self._process = os.getpid()
         self._changed = threading.Condition()
         self._jobs: deque[Job] = deque()
+        # What is being written, and whether it was removed meanwhile.
+        self._current: Job | None = None
+        self._unwanted = False
         self._thread: threading.Thread | None = None
         self._registered = False
         self._closed = False
@@ -133,6 +140,25 @@ class Writer:
         """Count jobs that begin or cease (-1) to wait; the lock is held."""
         for job in jobs:
             self.pending[job.kind] += sign * job.n_bytes
+
+    def forget(self, kind: Kind, name: bytes) -> None:
+        """Write no entry of this name that was put until now, nor what follows it.
+
+        One that is being written is given up, or removed as soon as it is there.
+        """
+        if os.getpid() != self._process:
+            return
+        kept, dropped = deque[Job](), list[Job]()
+        with self._changed:
+            lost = self._current is not None and self._current.key == (kind, name)
+            self._unwanted |= lost
+            for job in self._jobs:
+                lost = job.key == (kind, name) or (job.follows and lost)
+                (dropped if lost else kept).append(job)
+            self._jobs = kept
+            self._count(dropped, -1)
+        for job in dropped:
+            self._tell(job, False)
 
     def _start(self) -> bool:
         """Have a thread running if there are jobs; the lock is held."""
@@ -194,10 +220,15 @@ class Writer:
                     self._thread = None
                     self._changed.notify_all()
                     return
-                job = self._jobs.popleft()
+                job = self._current = self._jobs.popleft()
+                self._unwanted = False
             written = self._try(job) if written or not job.follows else False
             with self._changed:
+                self._current = None
                 self._count([job], -1)
+            if self._unwanted:
+                self._folder.remove(*job.key)
+                written = False
             self._tell(job, written)
 
     def _try(self, job: Job) -> bool:
@@ -243,8 +274,11 @@ class Writer:
         if job.parent is not None and not self._folder.has(job.kind, job.parent):
             return False
         return self._folder.publish(
-            job.kind, job.name, pieces, parent=job.parent, abandon=lambda: self._abandon
+            job.kind, job.name, pieces, parent=job.parent, abandon=self._gives_up
         )
+
+    def _gives_up(self) -> bool:
+        return self._abandon or self._unwanted
 
     def _is_there(self, job: Job) -> bool:
         """Whether an entry need not be written: a usable one is there."""

@@ -334,6 +334,30 @@ def test_states_larger_than_the_queue_are_kept(
         assert session.last.usage["restored"]["tier"] == "disk"
 
 
+def test_what_is_forgotten_while_it_waits_does_not_come_back(
+    toy_named: Callable[[str], Toy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = threading.Event()
+    real, flush = os.fsync, Store.flush
+
+    def slow(descriptor: int) -> None:
+        assert free.wait(60)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    with open_session(toy_named("qwen35"), tmp_path) as session:
+        turn = ask_cell(session, toy_named("qwen35"), 0, None)
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "flush", lambda self, _: flush(self, 0.05))
+            session.forget(turn)
+        free.set()
+        assert session.store.flush(60)
+        assert session.store.writes
+        left = {record.kind for record in session.store.records()}
+    assert left.isdisjoint({Kind.TURN, Kind.CHECKPOINT, Kind.STATE})
+    assert left, "its picture may be another turn's, too"
+
+
 def test_inexact_checkpoints_stay_out(toy_named, tmp_path: Path):
     """What another partition computed is never on disk, where it would pass for exact."""
     toy = toy_named("llama")

@@ -349,6 +349,48 @@ def test_one_entry_larger_than_the_budget_is_refused(open_store: Open):
     assert not opened.warnings
 
 
+def test_what_is_removed_while_it_waits_is_not_written(opened: Opened):
+    with held(opened):
+        told = [opened.put(kind, name) for kind in (Kind.TURN, Kind.IMAGE) for name in (A, B)]
+        rows = put_rows_and_state(opened, C, 1000, 1000)
+        assert opened.store.remove(Kind.TURN, A)
+        assert opened.store.remove(Kind.CHECKPOINT, C)
+        assert told[0] == rows[0] == rows[1] == [False]
+        assert opened.store.pending[Kind.CHECKPOINT] == opened.store.pending[Kind.STATE] == 0
+        again = opened.put(Kind.CHECKPOINT, C)
+    assert opened.store.flush(10)
+    assert told == [[False], [True], [True], [True]]
+    assert again == [True]
+    assert not opened.store.has(Kind.TURN, A)
+    assert not opened.store.has(Kind.STATE, C)
+    assert opened.store.has(Kind.CHECKPOINT, C)
+    assert opened.store.pending_bytes == 0
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_is_removed_while_it_is_written_is_not_there_afterwards(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, again: bool
+):
+    going, free = threading.Event(), threading.Event()
+    real = os.fsync
+
+    def slow(descriptor: int) -> None:
+        going.set()
+        assert free.wait(30)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    told = put_rows_and_state(opened, A, 1000, 1000)
+    assert going.wait(30)
+    assert opened.store.remove(Kind.CHECKPOINT, A)
+    once_more = opened.put(Kind.CHECKPOINT, A, 1) if again else []
+    free.set()
+    assert opened.store.flush(10)
+    assert told == [[False], [False]]
+    assert once_more == [True] * again
+    assert [record.kind for record in opened.store.records()] == [Kind.CHECKPOINT] * again
+
+
 def test_the_thread_ends_with_the_queue(opened: Opened):
     opened.put_now(Kind.TURN, A)
     assert not [t for t in threading.enumerate() if t.name == "llmagic-store"]
