@@ -113,10 +113,13 @@ class Archive:
         if self._store is not None:
             self._store.remove(Kind.TURN, self.key(turn.id))
 
-    def touch(self, last: Turn) -> None:
-        """Mark a conversation's turns and images as used: what is in use is not evicted."""
+    def touch(self, last: Turn) -> list[Turn]:
+        """Mark a conversation's turns and images as used: what is in use is not evicted.
+
+        Returns the turns that were not marked a moment ago.
+        """
         if self._store is None:
-            return
+            return []
         now = since = time.monotonic()
         old: list[Turn] = []
         for turn in reversed(last.path()):
@@ -133,6 +136,12 @@ class Archive:
             for part in turn.parts:
                 if isinstance(part, ImagePart):
                     self._store.touch(Kind.IMAGE, part.picture.digest)
+        return old
+
+    def touch_file(self, kind: Kind, name: bytes) -> None:
+        """Mark a document as used, where there is a store."""
+        if self._store is not None:
+            self._store.touch(kind, name)
 
     def name_source(self, turn: Turn, source: str) -> None:
         """Remember that a cell with this source gave this turn."""

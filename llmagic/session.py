@@ -248,7 +248,8 @@ class Session:
                 self.archive.put(wanted, turn, source)
             if source is not None:
                 self.archive.name_source(turn, source)
-            self.archive.touch(turn)
+            for each in self.archive.touch(turn):
+                self._lineage.touch(each.id)
             self._warn(tell)
             self.last = turn
             return turn

@@ -468,6 +468,45 @@ def test_what_is_replayed_is_used(
     assert {Kind(file.parent.name) for file in old} <= unused
 
 
+def test_two_kernels_remember_what_each_cell_gave_before(
+    toy_named: Callable[[str], Toy], tmp_path: Path
+) -> None:
+    """Neither knows what the other wrote of the same turn meanwhile."""
+    toy = toy_named("llama")
+    with open_session(toy, tmp_path) as one, open_session(toy, tmp_path) as other:
+        turn = ask_cell(one, toy, 0, None)
+        assert one.store.flush(60)
+        assert ask_cell(other, toy, 0, None).id == turn.id
+        assert [*one.earlier(turn)] == [*other.earlier(turn)] == []
+        earlier = []
+        for index, session in enumerate((one, other), start=1):
+            earlier.append(session.ask(f"Version {index}", max_tokens=2, source=f"cell {index}"))
+            session.replaces(turn, earlier[-1].id)
+            assert session.store.flush(60)
+    with open_session(toy, tmp_path) as later:
+        found = [(each.id, source) for each, source in later.earlier(turn)]
+    assert found == [(each.id, f"cell {index}") for index, each in enumerate(earlier, start=1)]
+
+
+def test_what_a_cell_gave_before_is_used_with_its_turn(
+    toy_named: Callable[[str], Toy], tmp_path: Path
+) -> None:
+    toy = toy_named("llama")
+    with open_session(toy, tmp_path) as session:
+        turn = ask_cell(session, toy, 0, None)
+        assert session.store.flush(60)
+        named = {*(tmp_path / "v1" / Kind.ASKED.value).iterdir()}
+        for number in range(3):
+            session.replaces(turn, f"{number:032x}")
+    files = {*(tmp_path / "v1" / Kind.ASKED.value).iterdir()} - named
+    assert len(files) == 3
+    for file in files:
+        os.utime(file, (1e9, 1e9))
+    with open_session(toy, tmp_path) as session:
+        ask_cell(session, toy, 1, session.recall(turn.id, after=None))
+    assert all(file.stat().st_mtime > 1e9 + 1 for file in files)
+
+
 def test_a_damaged_file_is_told_in_the_cell_that_met_it(
     toy_named: Callable[[str], Toy], tmp_path: Path
 ) -> None:
