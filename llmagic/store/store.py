@@ -224,15 +224,16 @@ class Store:
         """
         self.put_together([New(kind, name, arrays, meta, parent, done)])
 
-    def put_together(self, entries: Sequence[New]) -> None:
+    def put_together(self, entries: Sequence[New]) -> bool:
         """Have entries written soon, in this order, as `put` does; returns at once.
 
         All of them are accepted or none, and none is written after one that was not: they are of
-        use together alone, like a checkpoint's rows and state.
+        use together alone, like a checkpoint's rows and state. False when they were refused.
         """
         for entry in entries:
             check(entry.arrays, entry.meta)
-        self._writer.put([self._job(entry, follows=at > 0) for at, entry in enumerate(entries)])
+        jobs = [self._job(entry, follows=at > 0) for at, entry in enumerate(entries)]
+        return self._writer.put(jobs)
 
     def _job(self, entry: New, *, follows: bool) -> Job:
         key = (entry.kind, entry.name)

@@ -104,11 +104,13 @@ class Writer:
 
     # --- any thread ---------------------------------------------------------------------------
 
-    def put(self, jobs: Sequence[Job]) -> None:
+    def put(self, jobs: Sequence[Job]) -> bool:
         """Queue jobs, or refuse all at once (then `done` is called before this returns)."""
-        if not self._accept(jobs):
-            for job in jobs:
-                self._tell(job, False)
+        if self._accept(jobs):
+            return True
+        for job in jobs:
+            self._tell(job, False)
+        return False
 
     def _accept(self, jobs: Sequence[Job]) -> bool:
         n_bytes = sum(job.n_bytes for job in jobs)
@@ -259,6 +261,8 @@ class Writer:
         if not job.again and self._is_there(job):
             self._folder.touch(job.kind, job.name)
             return True
+        if job.parent is not None and not self._folder.has(job.kind, job.parent):
+            return False
         pieces = pack(job.kind, job.name, job.arrays, job.meta, job.parent)
         try:
             written = self._publish(job, pieces)
@@ -271,8 +275,6 @@ class Writer:
         return written
 
     def _publish(self, job: Job, pieces: list[memoryview]) -> bool:
-        if job.parent is not None and not self._folder.has(job.kind, job.parent):
-            return False
         return self._folder.publish(
             job.kind, job.name, pieces, parent=job.parent, abandon=self._gives_up
         )

@@ -18,11 +18,11 @@ from PIL import Image
 from llmagic import cli
 from llmagic.checkpoint import disk
 from llmagic.events import Notice
-from llmagic.prompt.images import picture
+from llmagic.prompt.images import Picture, picture
 from llmagic.prompt.parts import ImagePart, TextPart
 from llmagic.session import Session, Turn
 from llmagic.settings import Loading
-from llmagic.store import Kind, Store
+from llmagic.store import Kind, New, Store
 from tests.oracle import assert_exact, sequence_of
 from tests.store.mounting import Mount
 from tests.toys import Toy
@@ -332,6 +332,37 @@ def test_states_larger_than_the_queue_are_kept(
     with open_session(toy, tmp_path) as session:
         assert ask_cell(session, toy, 0, None).id == turn.id
         assert session.last.usage["restored"]["tier"] == "disk"
+
+
+@pytest.mark.parametrize("why", ["read-only", "small"])
+def test_what_cannot_be_kept_is_not_tried_with_every_ancestor(
+    toy_named: Callable[[str], Toy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """Each boundary would try all of its conversation again."""
+    toy = toy_named("qwen35")
+    put, n_tried, n_encoded = Store.put_together, [0], [0]
+    png = Picture.png
+
+    def counting(self: Store, entries: list[New]) -> bool:
+        n_tried[0] += any(entry.kind is Kind.CHECKPOINT for entry in entries)
+        return put(self, entries)
+
+    def encoding(self: Picture, level: int = 6) -> bytes:
+        n_encoded[0] += 1
+        return png(self, level)
+
+    monkeypatch.setattr(Store, "put_together", counting)
+    monkeypatch.setattr(Picture, "png", encoding)
+    monkeypatch.setattr(Store, "writes", why != "read-only")
+    turns = list[Turn]()
+    budget = 1000 if why == "small" else 1 << 30
+    with open_session(toy, tmp_path, store_budget=budget) as session:
+        for index in range(5):
+            turns.append(ask_cell(session, toy, index, turns[-1] if turns else None))
+        boundaries = {each.key for each in sequence_of(session, turns[-1]).steps if each.boundary}
+    assert len(boundaries) >= 10
+    assert n_tried[0] <= (0 if why == "read-only" else len(boundaries))
+    assert (n_encoded[0] == 0) == (why == "read-only")
 
 
 def test_what_is_forgotten_while_it_waits_does_not_come_back(
