@@ -112,7 +112,8 @@ class Kept:
                 continue
             for kind in (Kind.STATE, Kind.CHECKPOINT):
                 header = self._store.header(kind, step.key)
-                if header is not None and self._store.remove(kind, step.key):
+                # Without one it may still wait to be written.
+                if self._store.remove(kind, step.key) and header is not None:
                     free += header.n_bytes
             parents.pop(step.key, None)
         self._sizes.clear()

@@ -30,7 +30,7 @@ class Lineage:
 
     def add(self, turn: str, before: str) -> None:
         """Remember that a cell gave turn `before`, and then `turn` (ids); once, if it is known."""
-        known = self._known(turn)
+        known = self._read_on(turn)  # two kernels may have the turn, and write the same numbers
         if before == turn or before in self.of(turn) or len(known) >= MOST:
             return
         document = {"version": VERSION, "turn": turn, "before": before}
@@ -48,15 +48,23 @@ class Lineage:
                     waiting.append(before)
         return [*found][:0:-1]
 
+    def touch(self, turn: str) -> None:
+        """Mark what is remembered of a turn as used: without its first file none is found."""
+        for number in range(len(self._known(turn))):
+            self._archive.touch_file(Kind.ASKED, self._name(turn, number))
+
     def _known(self, turn: str) -> list[str]:
         """What came directly before a turn; read once."""
         known = self._before.get(turn)
-        if known is None:
-            known = self._before[turn] = []
-            while len(known) < MOST and (
-                document := self._archive.read(Kind.ASKED, self._name(turn, len(known)))
-            ):
-                known.append(str(document.get("before")))
+        return self._read_on(turn) if known is None else known
+
+    def _read_on(self, turn: str) -> list[str]:
+        """What came directly before a turn, also what other kernels wrote since it was read."""
+        known = self._before.setdefault(turn, [])
+        while len(known) < MOST and (
+            document := self._archive.read(Kind.ASKED, self._name(turn, len(known)))
+        ):
+            known.append(str(document.get("before")))
         return known
 
     def _name(self, turn: str, number: int) -> bytes:

@@ -256,7 +256,8 @@ class Session:
                 self.archive.stands(turn)
             if source is not None:
                 self.archive.name_source(turn, source)
-            self.archive.touch(turn)
+            for each in self.archive.touch(turn):
+                self._lineage.touch(each.id)
             self._warn(tell)
             self.last = turn
             return turn

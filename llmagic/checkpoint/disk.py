@@ -8,7 +8,7 @@ from llmagic.checkpoint.payload import Layout, Payload
 from llmagic.checkpoint.tree import Node, Tree
 from llmagic.model.context import Bytes
 from llmagic.sequence import Step
-from llmagic.store import Kind, Store
+from llmagic.store import Kind, New, Store
 
 MOST_WAITING = 256 << 20
 LEAST_WAITING = 16 << 20
@@ -58,37 +58,48 @@ class DiskTier:
         # Keys of those that stand on one that is gone, each with the key of that.
         self._broken: dict[bytes, bytes] = {}
 
-    def save(self, last: Step, payload: Payload, parent: bytes | None) -> None:
-        """Write the checkpoint that ends with step `last` behind the cell's back."""
+    def save(self, last: Step, payload: Payload, parent: bytes | None) -> bool:
+        """Write the checkpoint that ends with step `last` behind the cell's back.
+
+        False when the store refused it at once.
+        """
         # One that is there already is left alone, and counts as used.
         self._waiting.add(last.key)
         if last.key in self._broken.values():
             self._broken = {key: gone for key, gone in self._broken.items() if gone != last.key}
-        self._store.put(
-            Kind.CHECKPOINT,
-            last.key,
-            arrays={} if payload.rows is None else {"rows": payload.rows},
-            meta={
-                "layout": self._layout.value,
-                "start": str(payload.start),
-                "stop": str(payload.stop),
-                "tokens": str(last.stop),
-                "boundary": str(last.boundary or ""),
-                **self.labels,
-            },
-            parent=parent,
-            done=lambda _: self._waiting.discard(last.key),
-        )
-        if payload.state is not None:
-            self._store.put(
-                Kind.STATE,
+        entries = [
+            New(
+                Kind.CHECKPOINT,
                 last.key,
-                arrays={"state": payload.state},
-                meta={"layout": self._layout.value, **self.labels},
+                arrays={} if payload.rows is None else {"rows": payload.rows},
+                meta={
+                    "layout": self._layout.value,
+                    "start": str(payload.start),
+                    "stop": str(payload.stop),
+                    "tokens": str(last.stop),
+                    "boundary": str(last.boundary or ""),
+                    **self.labels,
+                },
+                parent=parent,
+                done=lambda _: self._waiting.discard(last.key),
             )
+        ]
+        if payload.state is not None:
+            entries.append(
+                New(
+                    Kind.STATE,
+                    last.key,
+                    arrays={"state": payload.state},
+                    meta={"layout": self._layout.value, **self.labels},
+                )
+            )
+        # A state may be larger than the store's queue, and its rows are of no use without it.
+        return self._store.put_together(entries)
 
     def save_node(self, node: Node) -> None:
         """Write a checkpoint, and those of its ancestors that are not there (any more)."""
+        if not self._store.writes:
+            return
         missing, each = [node], node.parent
         # What is there stands on what is there: the store drops the end of a chain first.
         while each is not None and (each.key in self._waiting or not self.has_rows(each.key)):
@@ -97,7 +108,8 @@ class DiskTier:
             each = each.parent
         for each in reversed(missing):
             above = each.parent.key if each.parent is not None else None
-            self.save(each.steps[-1], each.payload, above)
+            if not self.save(each.steps[-1], each.payload, above):
+                break  # nor would those be written that stand on it
 
     def touch(self, steps: Sequence[Step]) -> None:
         """Mark the checkpoints at these steps as used; what they stand on outlives them anyway."""

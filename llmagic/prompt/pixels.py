@@ -82,10 +82,10 @@ class Picture:
         """The picture as a new PIL image of mode RGB."""
         return Image.frombytes("RGB", (self.width, self.height), self.pixels)
 
-    def png(self) -> bytes:
-        """The picture as a PNG file."""
+    def png(self, level: int = 6) -> bytes:
+        """The picture as a PNG file; `level` is zlib's, from 1 (quick) to 9 (small)."""
         stream = io.BytesIO()
-        self.to_pil().save(stream, "PNG")
+        self.to_pil().save(stream, "PNG", compress_level=level)
         return stream.getvalue()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmagic.store.container import TURN, Entry, Header, Kind
 from llmagic.store.folder import Record, located, root
-from llmagic.store.store import DEFAULT_BUDGET, TOUCH_SECONDS, Store, Usage
+from llmagic.store.store import DEFAULT_BUDGET, TOUCH_SECONDS, New, Store, Usage
 
 __all__ = [
     "DEFAULT_BUDGET",
@@ -13,6 +13,7 @@ __all__ = [
     "Entry",
     "Header",
     "Kind",
+    "New",
     "Record",
     "Store",
     "Usage",

@@ -286,6 +286,9 @@ class Folder:
         try:
             yield locked(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, seconds)
         finally:
+            # Closing it would leave the lock to a child that was forked meanwhile and has a copy.
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -25,6 +26,18 @@ TOUCH_SECONDS = 60.0
 """What was marked as used less long ago is not marked again."""
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class New:
+    """An entry to be written, as `Store.put` takes it."""
+
+    kind: Kind
+    name: bytes
+    arrays: Mapping[str, np.ndarray]
+    meta: Mapping[str, str]
+    parent: bytes | None = None
+    done: Callable[[bool], None] | None = None
 
 
 class Usage(NamedTuple):
@@ -51,7 +64,8 @@ class Store:
         Gets one line for the user whenever something could not be used: once for each damaged
         file, once when writing goes off. It is called from any thread.
     queue : int
-        Bytes that may wait to be written.
+        Bytes of checkpoints that may wait to be written, and of images and embeddings; turns are a
+        few kB, and always accepted.
 
     Attributes
     ----------
@@ -165,9 +179,14 @@ class Store:
         return self._writer.is_on
 
     @property
+    def pending(self) -> dict[Kind, int]:
+        """Bytes of arrays that wait to be written, of each kind."""
+        return dict(self._writer.pending)
+
+    @property
     def pending_bytes(self) -> int:
         """Bytes of arrays that wait to be written."""
-        return self._writer.pending_bytes
+        return sum(self.pending.values())
 
     def put(
         self,
@@ -203,19 +222,44 @@ class Store:
         TypeError, ValueError
             Arrays or labels that no file can hold: a mistake of the caller, not of the disk.
         """
-        check(arrays, meta)
-        again = (kind, name) in self._bad
+        self.put_together([New(kind, name, arrays, meta, parent, done)])
+
+    def put_together(self, entries: Sequence[New]) -> bool:
+        """Have entries written soon, in this order, as `put` does; returns at once.
+
+        All of them are accepted or none, and none is written after one that was not: they are of
+        use together alone, like a checkpoint's rows and state. False when they were refused.
+        """
+        for entry in entries:
+            check(entry.arrays, entry.meta)
+        jobs = [self._job(entry, follows=at > 0) for at, entry in enumerate(entries)]
+        return self._writer.put(jobs)
+
+    def _job(self, entry: New, *, follows: bool) -> Job:
+        key = (entry.kind, entry.name)
 
         def tell(written: bool) -> None:
             if written:
-                self._bad.discard((kind, name))
-            if done is not None:
-                done(written)
+                self._bad.discard(key)
+            if entry.done is not None:
+                entry.done(written)
 
-        self._writer.put(Job(kind, name, dict(arrays), dict(meta), parent, tell, again))
+        return Job(
+            *key,
+            dict(entry.arrays),
+            dict(entry.meta),
+            entry.parent,
+            tell,
+            again=key in self._bad,
+            follows=follows,
+        )
 
     def remove(self, kind: Kind, name: bytes) -> bool:
-        """Remove an entry; False when it is still there."""
+        """Remove an entry, and what waits to be written under its name; False if it is still there.
+
+        One that is being written just now is removed as soon as it is there.
+        """
+        self._writer.forget(kind, name)
         return self._folder.remove(kind, name)
 
     def flush(self, timeout: float) -> bool:

@@ -1,7 +1,7 @@
 """One thread that writes what is put into the store, behind the caller's back.
 
-It lives while there is something to write. Its queue is bounded in bytes; whoever puts never waits:
-what does not fit is refused.
+It lives while there is something to write. Its queue is bounded in bytes, but for turns; whoever
+puts never waits: what does not fit is refused.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import atexit
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,12 +23,21 @@ from llmagic.store.folder import Folder
 EXIT_SECONDS = 5.0
 """How long an interpreter that exits waits for the queue."""
 
+# Whoever puts one of these puts it once. A few kB, and without them a turn is neither replayed nor
+# taken over: they are never refused for lack of room.
+_TURNS = frozenset({Kind.TURN, Kind.ASKED})
+# Put once, too, and of some MB each, so they are bounded; apart from the checkpoints, which come
+# again with the next one that stands on them, and of which one may fill the queue for seconds.
+_PICTURES = frozenset({Kind.IMAGE, Kind.EMBEDDING})
+_CHECKPOINTS = frozenset({Kind.CHECKPOINT, Kind.STATE})
+
 
 @dataclass(frozen=True)
 class Job:
     """An entry to be written; its arrays must not change any more.
 
-    `again` writes it even where a file of its name is there, one that is known to be bad.
+    `again` writes it even where a file of its name is there, one that is known to be bad. One that
+    `follows` is of no use without the job before it.
     """
 
     kind: Kind
@@ -38,6 +47,11 @@ class Job:
     parent: bytes | None
     done: Callable[[bool], None]
     again: bool = False
+    follows: bool = False
+
+    @property
+    def key(self) -> tuple[Kind, bytes]:
+        return self.kind, self.name
 
     @property
     def n_bytes(self) -> int:
@@ -53,9 +67,15 @@ class Writer:
     budget : int
         Bytes on disk, of all processes together.
     queue : int
-        Bytes that may wait in memory; one job may be larger when nothing else waits.
+        Bytes of checkpoints that may wait in memory, and of pictures (images and embeddings). What
+        is put together may be larger when no other of these waits. Turns are not counted.
     warn : callable
         Gets one line when writing goes off, from whichever thread finds out.
+
+    Attributes
+    ----------
+    pending : dict of Kind to int
+        Bytes of the jobs that wait or are being written.
     """
 
     def __init__(
@@ -68,12 +88,15 @@ class Writer:
         self._process = os.getpid()
         self._changed = threading.Condition()
         self._jobs: deque[Job] = deque()
+        # What is being written, and whether it was removed meanwhile.
+        self._current: Job | None = None
+        self._unwanted = False
         self._thread: threading.Thread | None = None
         self._registered = False
         self._closed = False
         self._abandon = False
         self.is_on = True
-        self.pending_bytes = 0
+        self.pending = dict.fromkeys(Kind, 0)
         # Known after the first look; other processes write, too, so it is looked up again.
         self._total: int | None = None
         self._since = 0
@@ -81,27 +104,63 @@ class Writer:
 
     # --- any thread ---------------------------------------------------------------------------
 
-    def put(self, job: Job) -> None:
-        """Queue a job, or refuse it at once (then `done` is called before this returns)."""
-        if not self._accept(job):
+    def put(self, jobs: Sequence[Job]) -> bool:
+        """Queue jobs, or refuse all at once (then `done` is called before this returns)."""
+        if self._accept(jobs):
+            return True
+        for job in jobs:
             self._tell(job, False)
+        return False
 
-    def _accept(self, job: Job) -> bool:
+    def _accept(self, jobs: Sequence[Job]) -> bool:
+        n_bytes = sum(job.n_bytes for job in jobs)
         # A forked child has the queue but not the thread, and perhaps a lock held by nobody.
-        if os.getpid() != self._process or job.n_bytes > self._budget:
+        if os.getpid() != self._process or n_bytes > self._budget:
             return False
         with self._changed:
-            n_pending = self.pending_bytes
-            full = n_pending > 0 and n_pending + job.n_bytes > self._queue
-            if self._closed or not self.is_on or full:
+            if self._closed or not self.is_on or self._is_full(jobs, n_bytes):
                 return False
-            self._jobs.append(job)
-            self.pending_bytes += job.n_bytes
+            self._jobs.extend(jobs)
+            self._count(jobs, 1)
             if self._start():
                 return True
-            self._jobs.pop()
-            self.pending_bytes -= job.n_bytes
+            for _ in jobs:
+                self._jobs.pop()
+            self._count(jobs, -1)
             return False
+
+    def _is_full(self, jobs: Sequence[Job], n_bytes: int) -> bool:
+        """Whether there is no room for these jobs together; the lock is held."""
+        kinds = {job.kind for job in jobs}
+        if kinds <= _TURNS:
+            return False
+        beside = _PICTURES if kinds <= _PICTURES else _CHECKPOINTS
+        n_pending = sum(self.pending[kind] for kind in beside)
+        return n_pending > 0 and n_pending + n_bytes > self._queue
+
+    def _count(self, jobs: Iterable[Job], sign: int) -> None:
+        """Count jobs that begin or cease (-1) to wait; the lock is held."""
+        for job in jobs:
+            self.pending[job.kind] += sign * job.n_bytes
+
+    def forget(self, kind: Kind, name: bytes) -> None:
+        """Write no entry of this name that was put until now, nor what follows it.
+
+        One that is being written is given up, or removed as soon as it is there.
+        """
+        if os.getpid() != self._process:
+            return
+        kept, dropped = deque[Job](), list[Job]()
+        with self._changed:
+            lost = self._current is not None and self._current.key == (kind, name)
+            self._unwanted |= lost
+            for job in self._jobs:
+                lost = job.key == (kind, name) or (job.follows and lost)
+                (dropped if lost else kept).append(job)
+            self._jobs = kept
+            self._count(dropped, -1)
+        for job in dropped:
+            self._tell(job, False)
 
     def _start(self) -> bool:
         """Have a thread running if there are jobs; the lock is held."""
@@ -143,7 +202,7 @@ class Writer:
         with self._changed:
             jobs = list(self._jobs)
             self._jobs.clear()
-            self.pending_bytes -= sum(job.n_bytes for job in jobs)
+            self._count(jobs, -1)
         for job in jobs:
             self._tell(job, False)
 
@@ -156,23 +215,32 @@ class Writer:
     # --- the writer's thread ------------------------------------------------------------------
 
     def _run(self) -> None:
+        written = False
         while True:
             with self._changed:
                 if not self._jobs:
                     self._thread = None
                     self._changed.notify_all()
                     return
-                job = self._jobs.popleft()
-            written = False
-            try:
-                written = self._write(job)
-            except AbandonedError:
-                pass
-            except Exception as error:
-                self._switch_off(error)
+                job = self._current = self._jobs.popleft()
+                self._unwanted = False
+            written = self._try(job) if written or not job.follows else False
             with self._changed:
-                self.pending_bytes -= job.n_bytes
+                self._current = None
+                self._count([job], -1)
+            if self._unwanted:
+                self._folder.remove(*job.key)
+                written = False
             self._tell(job, written)
+
+    def _try(self, job: Job) -> bool:
+        try:
+            return self._write(job)
+        except AbandonedError:
+            pass
+        except Exception as error:
+            self._switch_off(error)
+        return False
 
     def _switch_off(self, error: Exception) -> None:
         with self._changed:
@@ -193,6 +261,8 @@ class Writer:
         if not job.again and self._is_there(job):
             self._folder.touch(job.kind, job.name)
             return True
+        if job.parent is not None and not self._folder.has(job.kind, job.parent):
+            return False
         pieces = pack(job.kind, job.name, job.arrays, job.meta, job.parent)
         try:
             written = self._publish(job, pieces)
@@ -205,11 +275,12 @@ class Writer:
         return written
 
     def _publish(self, job: Job, pieces: list[memoryview]) -> bool:
-        if job.parent is not None and not self._folder.has(job.kind, job.parent):
-            return False
         return self._folder.publish(
-            job.kind, job.name, pieces, parent=job.parent, abandon=lambda: self._abandon
+            job.kind, job.name, pieces, parent=job.parent, abandon=self._gives_up
         )
+
+    def _gives_up(self) -> bool:
+        return self._abandon or self._unwanted
 
     def _is_there(self, job: Job) -> bool:
         """Whether an entry need not be written: a usable one is there."""

@@ -18,11 +18,11 @@ from PIL import Image
 from llmagic import cli
 from llmagic.checkpoint import disk
 from llmagic.events import Notice
-from llmagic.prompt.images import picture
+from llmagic.prompt.images import Picture, picture
 from llmagic.prompt.parts import ImagePart, TextPart
 from llmagic.session import Session, Turn
 from llmagic.settings import Loading
-from llmagic.store import Kind, Store
+from llmagic.store import Kind, New, Store
 from tests.oracle import assert_exact, sequence_of
 from tests.store.mounting import Mount
 from tests.toys import Toy
@@ -305,14 +305,88 @@ def test_what_waits_to_be_written_counts_as_memory(
     with open_session(toy_named("qwen35"), tmp_path, loading=loading) as session:
         for index in range(16):
             turns.append(ask_cell(session, toy_named("qwen35"), index, None))
-            assert session.store.pending_bytes > 0
-            held = session.engine.checkpoints.tree.n_bytes + session.store.pending_bytes
+            waiting = sum(session.store.pending[kind] for kind in (Kind.CHECKPOINT, Kind.STATE))
+            assert waiting > 0
+            held = session.engine.checkpoints.tree.n_bytes + waiting
             assert held <= loading.memory_budget
         assert held > loading.memory_budget // 2
         free.set()
         again = ask_cell(session, toy_named("qwen35"), 0, None)
         assert again.id == turns[0].id
         assert_exact(session, again)
+
+
+def test_states_larger_than_the_queue_are_kept(
+    toy_named: Callable[[str], Toy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """States of real models are: 320 to 416 MiB, and the queue has 256."""
+    toy = toy_named("qwen35")
+    monkeypatch.setattr(disk, "LEAST_WAITING", 0)
+    loading = Loading(memory_budget=80_000)
+    with open_session(toy, tmp_path, loading=loading) as session:
+        turn = ask_cell(session, toy, 0, None)
+        assert session.store.flush(60)
+        sizes = {record.name: record.n_bytes for record in session.store.records(Kind.STATE)}
+        assert min(sizes.values()) > disk.queue(loading.memory_budget)
+        assert sizes.keys() == {each.name for each in session.store.records(Kind.CHECKPOINT)}
+    with open_session(toy, tmp_path) as session:
+        assert ask_cell(session, toy, 0, None).id == turn.id
+        assert session.last.usage["restored"]["tier"] == "disk"
+
+
+@pytest.mark.parametrize("why", ["read-only", "small"])
+def test_what_cannot_be_kept_is_not_tried_with_every_ancestor(
+    toy_named: Callable[[str], Toy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """Each boundary would try all of its conversation again."""
+    toy = toy_named("qwen35")
+    put, n_tried, n_encoded = Store.put_together, [0], [0]
+    png = Picture.png
+
+    def counting(self: Store, entries: list[New]) -> bool:
+        n_tried[0] += any(entry.kind is Kind.CHECKPOINT for entry in entries)
+        return put(self, entries)
+
+    def encoding(self: Picture, level: int = 6) -> bytes:
+        n_encoded[0] += 1
+        return png(self, level)
+
+    monkeypatch.setattr(Store, "put_together", counting)
+    monkeypatch.setattr(Picture, "png", encoding)
+    monkeypatch.setattr(Store, "writes", why != "read-only")
+    turns = list[Turn]()
+    budget = 1000 if why == "small" else 1 << 30
+    with open_session(toy, tmp_path, store_budget=budget) as session:
+        for index in range(5):
+            turns.append(ask_cell(session, toy, index, turns[-1] if turns else None))
+        boundaries = {each.key for each in sequence_of(session, turns[-1]).steps if each.boundary}
+    assert len(boundaries) >= 10
+    assert n_tried[0] <= (0 if why == "read-only" else len(boundaries))
+    assert (n_encoded[0] == 0) == (why == "read-only")
+
+
+def test_what_is_forgotten_while_it_waits_does_not_come_back(
+    toy_named: Callable[[str], Toy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = threading.Event()
+    real, flush = os.fsync, Store.flush
+
+    def slow(descriptor: int) -> None:
+        assert free.wait(60)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    with open_session(toy_named("qwen35"), tmp_path) as session:
+        turn = ask_cell(session, toy_named("qwen35"), 0, None)
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "flush", lambda self, _: flush(self, 0.05))
+            session.forget(turn)
+        free.set()
+        assert session.store.flush(60)
+        assert session.store.writes
+        left = {record.kind for record in session.store.records()}
+    assert left.isdisjoint({Kind.TURN, Kind.CHECKPOINT, Kind.STATE})
+    assert left, "its picture may be another turn's, too"
 
 
 def test_inexact_checkpoints_stay_out(toy_named, tmp_path: Path):
@@ -423,6 +497,45 @@ def test_what_is_replayed_is_used(
     unused = {Kind.EMBEDDING, Kind.ASKED}
     old = [file for file in files if file.stat().st_mtime < 1e9 + 1]
     assert {Kind(file.parent.name) for file in old} <= unused
+
+
+def test_two_kernels_remember_what_each_cell_gave_before(
+    toy_named: Callable[[str], Toy], tmp_path: Path
+) -> None:
+    """Neither knows what the other wrote of the same turn meanwhile."""
+    toy = toy_named("llama")
+    with open_session(toy, tmp_path) as one, open_session(toy, tmp_path) as other:
+        turn = ask_cell(one, toy, 0, None)
+        assert one.store.flush(60)
+        assert ask_cell(other, toy, 0, None).id == turn.id
+        assert [*one.earlier(turn)] == [*other.earlier(turn)] == []
+        earlier = []
+        for index, session in enumerate((one, other), start=1):
+            earlier.append(session.ask(f"Version {index}", max_tokens=2, source=f"cell {index}"))
+            session.replaces(turn, earlier[-1].id)
+            assert session.store.flush(60)
+    with open_session(toy, tmp_path) as later:
+        found = [(each.id, source) for each, source in later.earlier(turn)]
+    assert found == [(each.id, f"cell {index}") for index, each in enumerate(earlier, start=1)]
+
+
+def test_what_a_cell_gave_before_is_used_with_its_turn(
+    toy_named: Callable[[str], Toy], tmp_path: Path
+) -> None:
+    toy = toy_named("llama")
+    with open_session(toy, tmp_path) as session:
+        turn = ask_cell(session, toy, 0, None)
+        assert session.store.flush(60)
+        named = {*(tmp_path / "v1" / Kind.ASKED.value).iterdir()}
+        for number in range(3):
+            session.replaces(turn, f"{number:032x}")
+    files = {*(tmp_path / "v1" / Kind.ASKED.value).iterdir()} - named
+    assert len(files) == 3
+    for file in files:
+        os.utime(file, (1e9, 1e9))
+    with open_session(toy, tmp_path) as session:
+        ask_cell(session, toy, 1, session.recall(turn.id, after=None))
+    assert all(file.stat().st_mtime > 1e9 + 1 for file in files)
 
 
 def test_a_damaged_file_is_told_in_the_cell_that_met_it(

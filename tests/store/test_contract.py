@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from llmagic.store import Kind, Store, root
+from llmagic.store import Kind, New, Store, root
 from llmagic.store.container import VERSION
 from tests.store.conftest import MIB, Open, Opened, arrays_of, same
 
@@ -273,11 +273,122 @@ def test_one_entry_larger_than_the_queue_is_written_when_nothing_waits(open_stor
     assert opened.store.has(Kind.CHECKPOINT, A)
 
 
+def put_rows_and_state(opened: Opened, name: bytes, n_rows: int, n_state: int) -> list[list[bool]]:
+    """Put both as one; the lists get what `done` was told of each."""
+    told: list[list[bool]] = [[], []]
+    sizes = {Kind.CHECKPOINT: n_rows, Kind.STATE: n_state}
+    opened.store.put_together(
+        [
+            New(kind, name, {"bytes": np.zeros(size, np.uint8)}, {}, done=each.append)
+            for (kind, size), each in zip(sizes.items(), told, strict=True)
+        ]
+    )
+    return told
+
+
+def test_a_state_larger_than_the_queue_is_written_with_its_rows(open_store: Open):
+    opened = open_store(queue=1_000_000)
+    told = put_rows_and_state(opened, A, 50_000, 1_200_000)
+    assert opened.store.flush(10)
+    assert told == [[True], [True]]
+    assert opened.store.has(Kind.STATE, A)
+
+
+def test_turns_and_their_pictures_are_accepted_beside_any_checkpoint(open_store: Open):
+    """They are put once; a checkpoint comes again with the next that stands on it."""
+    opened = open_store(queue=1_000_000)
+    with held(opened):
+        large = put_rows_and_state(opened, A, 50_000, 1_200_000)
+        assert opened.put(Kind.CHECKPOINT, B) == [False]
+        once = [Kind.TURN, Kind.ASKED, Kind.IMAGE, Kind.EMBEDDING]
+        told = [opened.put(kind, A) for kind in once]
+    assert opened.store.flush(10)
+    assert large == [[True], [True]]
+    assert told == [[True]] * 4
+
+
+def test_pictures_that_wait_are_bounded(open_store: Open):
+    opened = open_store(queue=20_000)
+    with held(opened):
+        told = [opened.put(Kind.EMBEDDING, bytes([i]), scale=9) for i in range(4)]  # 9,216 each
+        assert told == [[], [], [False], [False]]
+        checkpoint = opened.put(Kind.CHECKPOINT, A)
+        turns = [opened.put(Kind.TURN, bytes([i]), scale=10) for i in range(20)]
+    assert opened.store.flush(10)
+    assert checkpoint == [True]
+    assert turns == [[True]] * 20
+
+
+def test_rows_are_refused_with_their_state(open_store: Open):
+    opened = open_store(queue=1_000_000, budget=2_000_000)
+    with held(opened):
+        assert opened.put(Kind.CHECKPOINT, B) == []
+        assert put_rows_and_state(opened, A, 50_000, 1_200_000) == [[False], [False]]
+    assert opened.store.flush(10)
+    assert put_rows_and_state(opened, A, 50_000, 2_000_000) == [[False], [False]]
+    assert [record.name for record in opened.store.records(Kind.CHECKPOINT)] == [B]
+
+
+def test_what_follows_something_that_is_not_written_is_not_written(opened: Opened):
+    told: list[tuple[Kind, bool]] = []
+    opened.store.put_together(
+        [
+            New(kind, A, {}, {}, parent, lambda written, kind=kind: told.append((kind, written)))
+            for kind, parent in ((Kind.CHECKPOINT, B), (Kind.STATE, None))
+        ]
+    )
+    assert opened.put_now(Kind.STATE, B)
+    assert told == [(Kind.CHECKPOINT, False), (Kind.STATE, False)]
+    assert [record.name for record in opened.store.records()] == [B]
+
+
 def test_one_entry_larger_than_the_budget_is_refused(open_store: Open):
     opened = open_store(budget=1000)
     assert not opened.put_now(Kind.CHECKPOINT, A)
     assert not opened.store.has(Kind.CHECKPOINT, A)
     assert not opened.warnings
+
+
+def test_what_is_removed_while_it_waits_is_not_written(opened: Opened):
+    with held(opened):
+        told = [opened.put(kind, name) for kind in (Kind.TURN, Kind.IMAGE) for name in (A, B)]
+        rows = put_rows_and_state(opened, C, 1000, 1000)
+        assert opened.store.remove(Kind.TURN, A)
+        assert opened.store.remove(Kind.CHECKPOINT, C)
+        assert told[0] == rows[0] == rows[1] == [False]
+        assert opened.store.pending[Kind.CHECKPOINT] == opened.store.pending[Kind.STATE] == 0
+        again = opened.put(Kind.CHECKPOINT, C)
+    assert opened.store.flush(10)
+    assert told == [[False], [True], [True], [True]]
+    assert again == [True]
+    assert not opened.store.has(Kind.TURN, A)
+    assert not opened.store.has(Kind.STATE, C)
+    assert opened.store.has(Kind.CHECKPOINT, C)
+    assert opened.store.pending_bytes == 0
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_is_removed_while_it_is_written_is_not_there_afterwards(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, again: bool
+):
+    going, free = threading.Event(), threading.Event()
+    real = os.fsync
+
+    def slow(descriptor: int) -> None:
+        going.set()
+        assert free.wait(30)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    told = put_rows_and_state(opened, A, 1000, 1000)
+    assert going.wait(30)
+    assert opened.store.remove(Kind.CHECKPOINT, A)
+    once_more = opened.put(Kind.CHECKPOINT, A, 1) if again else []
+    free.set()
+    assert opened.store.flush(10)
+    assert told == [[False], [False]]
+    assert once_more == [True] * again
+    assert [record.kind for record in opened.store.records()] == [Kind.CHECKPOINT] * again
 
 
 def test_the_thread_ends_with_the_queue(opened: Opened):

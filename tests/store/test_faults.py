@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from llmagic.store import Kind
+from llmagic.store.folder import Folder
 from tests.notebook.kernel import Kernel
 from tests.store.conftest import Open, Opened, arrays_of, same
 from tests.store.mounting import Mount
@@ -317,6 +318,25 @@ print(store.usage()[Kind.CHECKPOINT].files, store.has(Kind.TURN, b"b"))
     assert run(body, tmp_path / "store").stdout == "50 False\n"
 
 
+def test_a_lock_ends_though_a_forked_child_has_a_copy_of_its_file(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+):
+    folder, copies, real = Folder(opened.store.path), list[int](), os.open
+
+    def copied(path: Path, *how: int) -> int:
+        copies.append(os.dup(descriptor := real(path, *how)))
+        return descriptor
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", copied)
+        with folder.lock(exclusive=True, seconds=1) as mine:
+            assert mine
+    with folder.lock(exclusive=True, seconds=0) as again:
+        assert again
+    for copy in copies:
+        os.close(copy)
+
+
 def test_a_kernel_that_shuts_down_waits_for_the_queue(open_store: Open, tmp_path: Path):
     kernel = Kernel(PROJECT)
     try:
@@ -343,7 +363,6 @@ def test_old_leftovers_are_removed_at_the_first_write(open_store: Open):
 
 def test_what_somebody_writes_just_now_stays(open_store: Open, tmp_path: Path):
     from llmagic.store.files import temporary
-    from llmagic.store.folder import Folder
 
     opened = open_store()
     descriptor, path = temporary(opened.store.path / "v1" / "turns")
