@@ -1,7 +1,7 @@
 """How well the demo model answers: `python -m llmagic.demo.evaluate`.
 
-Thousands of turns of dialogues that were not trained on, each asked through a session, greedily, on top
-of the model's own earlier replies; an answer counts when it is the right one to the letter.
+Thousands of turns of dialogues that were not trained on, each asked through a session, greedily,
+on top of the model's own earlier replies; an answer counts when it is the right one to the letter.
 """
 
 from __future__ import annotations
