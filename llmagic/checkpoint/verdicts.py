@@ -132,7 +132,11 @@ class Record:
         facts = {"format": FORMAT, "fatal": self._fatal, **facts}
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder = self.path.parent
+            folder.parent.parent.mkdir(parents=True, exist_ok=True)
+            # The store's folder may be the one above, and is as private.
+            for each in (folder.parent, folder):
+                each.mkdir(exist_ok=True, mode=0o700)
             temporary.write_text(json.dumps(facts), "utf-8")
             temporary.replace(self.path)
         except OSError:

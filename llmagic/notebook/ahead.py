@@ -179,8 +179,8 @@ class Ahead:
         """Encode an image and note what became of it; False where that would have to wait."""
         try:
             tokens = session.encode(picture, wait=wait)
-        except LLMagicError as error:
-            self._seen[picture.digest] = Seen(problem=str(error))
+        except (LLMagicError, MemoryError) as error:
+            self._seen[picture.digest] = Seen(problem=str(error) or "memory ran out")
         else:
             if tokens is None:
                 return False
@@ -203,7 +203,7 @@ class Ahead:
                 continue
             try:
                 found = picture(file)
-            except ImageError:
+            except (ImageError, MemoryError):
                 # What cannot be read is an error only where a prompt asks for it.
                 found = None
             with self._changed:
