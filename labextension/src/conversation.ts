@@ -96,6 +96,12 @@ export class Conversation implements IDisposable {
     }
   }
 
+  /** The kernel forgot a turn: what ran below it since stands on the one above. */
+  kernelLost(turn: string): void {
+    this._inKernel.delete(turn);
+    this._followed.forEach(cell => this._onCell(cell));
+  }
+
   /** The kernel went away: another one knows of no turn before a cell runs that shows it. */
   kernelGone(): void {
     this._inKernel.clear();

@@ -151,7 +151,10 @@ export class PanelModel extends VDomModel {
       buttons: [Dialog.cancelButton(), Dialog.warnButton({ label: 'Forget' })]
     });
     if (answer.button.accept) {
-      await this._tell({ type: 'forget', turn: turn.turn });
+      const conversation = this.conversation;
+      if ((await this._tell({ type: 'forget', turn: turn.turn })) !== null) {
+        conversation?.kernelLost(turn.turn);
+      }
     }
   }
 

@@ -280,6 +280,12 @@ describe('a conversation', () => {
     conversation.kernelHas(['turn-a']);
     shows([]);
     expect(kinds()).toEqual(['new', 'fresh']);
+    conversation.kernelLost('turn-a'); // forgotten in the panel
+    frame();
+    expect(kinds()).toEqual(['new', 'outdated']);
+    conversation.kernelHas(['turn-a']);
+    shows([]);
+    expect(kinds()).toEqual(['new', 'fresh']);
     conversation.kernelGone();
     frame();
     expect(kinds()).toEqual(['new', 'outdated']);
