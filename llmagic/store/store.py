@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,8 @@ class Store:
         self._warn = warn
         self._writer = Writer(self._folder, budget, queue, warn)
         self._bad: set[tuple[Kind, bytes]] = set()
-        self._touched: dict[tuple[Kind, bytes], float] = {}
+        # What was marked as used within the last minute, and when; the newest last.
+        self._touched: OrderedDict[tuple[Kind, bytes], float] = OrderedDict()
         self.usable = True
         try:
             self._folder.create()
@@ -152,7 +154,9 @@ class Store:
     def touch(self, kind: Kind, name: bytes) -> bool:
         """Mark an entry as used without reading it; False where that was less than a minute ago."""
         now = time.monotonic()
-        if now - self._touched.get((kind, name), -TOUCH_SECONDS) < TOUCH_SECONDS:
+        while self._touched and now - next(iter(self._touched.values())) >= TOUCH_SECONDS:
+            self._touched.popitem(last=False)
+        if (kind, name) in self._touched:
             return False
         self._touched[kind, name] = now
         if self.usable:
