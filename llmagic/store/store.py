@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from llmagic.store.container import DamagedError, Entry, Header, Kind, check
+from llmagic.store.eviction import Parents
 from llmagic.store.folder import Folder, Record, located
 from llmagic.store.writer import EXIT_SECONDS, Job, Writer
 
@@ -87,6 +88,7 @@ class Store:
         self._folder = Folder(self.path)
         self._warn = warn
         self._writer = Writer(self._folder, budget, queue, warn)
+        self._parents = Parents(self._folder)
         self._bad: set[tuple[Kind, bytes]] = set()
         # What was marked as used within the last minute, and when; the newest last.
         self._touched: OrderedDict[tuple[Kind, bytes], float] = OrderedDict()
@@ -162,6 +164,15 @@ class Store:
         if self.usable:
             self._folder.touch(kind, name)
         return True
+
+    def parents(self) -> dict[bytes, bytes]:
+        """Which checkpoint stands on which, also of those that wait to be written.
+
+        The header of a file is read once.
+        """
+        waiting = self._writer.parents()  # first: what is written meanwhile is there
+        there = self._parents.of(self.records(Kind.CHECKPOINT))
+        return waiting | {name: parent for (_, name), (_, parent) in there.items()}
 
     def records(self, kind: Kind | None = None) -> Iterator[Record]:
         """The entries that are there, of one kind or of all, in no order."""
