@@ -65,7 +65,7 @@ class Archive:
         self._answers: OrderedDict[bytes, tuple[Answer, str]] = OrderedDict()
         self._sources: dict[str, set[bytes]] = {}
         self._turns: OrderedDict[str, Turn] = OrderedDict()
-        # When each turn was marked as used the last time, and all above it no earlier.
+        # When each turn was marked as used within the last minute, and all above it no earlier.
         self._touched: dict[str, float] = {}
 
     def put(self, before: Sequence, turn: Turn, source: str | None = None) -> None:
@@ -150,11 +150,11 @@ class Archive:
         if self._store is None:
             return []
         now = since = time.monotonic()
+        self._touched = {turn: at for turn, at in self._touched.items() if now - at < TOUCH_SECONDS}
         old: list[Turn] = []
         for turn in reversed(last.path()):
-            known = self._touched.get(turn.id)
-            if known is not None and now - known < TOUCH_SECONDS:
-                since = known
+            if turn.id in self._touched:
+                since = self._touched[turn.id]
                 break
             old.append(turn)
         for turn in old:

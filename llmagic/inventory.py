@@ -100,12 +100,8 @@ class Kept:
     def _forget_files(self, steps: tuple[Step, ...]) -> int:
         if self._store is None:
             return 0
-        self._store.flush(5.0)
-        headers = {
-            record.name: self._store.header(Kind.CHECKPOINT, record.name)
-            for record in self._store.records(Kind.CHECKPOINT)
-        }
-        parents = {name: each.parent for name, each in headers.items() if each is not None}
+        self._store.flush(5.0)  # or what becomes free is not counted; it is removed all the same
+        parents = self._store.parents()
         free = 0
         for step in reversed(steps):
             if step.key in parents.values():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from llmagic.store.container import DamagedError, Entry, Header, Kind, check
+from llmagic.store.eviction import Parents
 from llmagic.store.folder import Folder, Record, located
 from llmagic.store.writer import EXIT_SECONDS, Job, Writer
 
@@ -86,8 +88,10 @@ class Store:
         self._folder = Folder(self.path)
         self._warn = warn
         self._writer = Writer(self._folder, budget, queue, warn)
+        self._parents = Parents(self._folder)
         self._bad: set[tuple[Kind, bytes]] = set()
-        self._touched: dict[tuple[Kind, bytes], float] = {}
+        # What was marked as used within the last minute, and when; the newest last.
+        self._touched: OrderedDict[tuple[Kind, bytes], float] = OrderedDict()
         self.usable = True
         try:
             self._folder.create()
@@ -152,12 +156,23 @@ class Store:
     def touch(self, kind: Kind, name: bytes) -> bool:
         """Mark an entry as used without reading it; False where that was less than a minute ago."""
         now = time.monotonic()
-        if now - self._touched.get((kind, name), -TOUCH_SECONDS) < TOUCH_SECONDS:
+        while self._touched and now - next(iter(self._touched.values())) >= TOUCH_SECONDS:
+            self._touched.popitem(last=False)
+        if (kind, name) in self._touched:
             return False
         self._touched[kind, name] = now
         if self.usable:
             self._folder.touch(kind, name)
         return True
+
+    def parents(self) -> dict[bytes, bytes]:
+        """Which checkpoint stands on which, also of those that wait to be written.
+
+        The header of a file is read once.
+        """
+        waiting = self._writer.parents()  # first: what is written meanwhile is there
+        there = self._parents.of(self.records(Kind.CHECKPOINT))
+        return waiting | {name: parent for (_, name), (_, parent) in there.items()}
 
     def records(self, kind: Kind | None = None) -> Iterator[Record]:
         """The entries that are there, of one kind or of all, in no order."""

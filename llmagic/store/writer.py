@@ -162,6 +162,14 @@ class Writer:
         for job in dropped:
             self._tell(job, False)
 
+    def parents(self) -> dict[bytes, bytes]:
+        """Which checkpoint is to stand on which, of those that wait or are being written."""
+        if os.getpid() != self._process:
+            return {}
+        with self._changed:
+            jobs = [*self._jobs, *([] if self._current is None else [self._current])]
+        return {job.name: job.parent for job in jobs if job.parent is not None}
+
     def _start(self) -> bool:
         """Have a thread running if there are jobs; the lock is held."""
         if self._thread is not None or not self._jobs:

@@ -22,7 +22,8 @@ from llmagic.prompt.images import Picture, picture
 from llmagic.prompt.parts import ImagePart, TextPart
 from llmagic.session import Session, Turn
 from llmagic.settings import Loading
-from llmagic.store import Kind, New, Store
+from llmagic.store import Header, Kind, New, Store
+from llmagic.store.folder import Folder
 from tests.oracle import assert_exact, sequence_of
 from tests.store.mounting import Mount
 from tests.toys import Toy
@@ -387,6 +388,54 @@ def test_what_is_forgotten_while_it_waits_does_not_come_back(
         left = {record.kind for record in session.store.records()}
     assert left.isdisjoint({Kind.TURN, Kind.CHECKPOINT, Kind.STATE})
     assert left, "its picture may be another turn's, too"
+
+
+def test_what_a_waiting_turn_stands_on_is_not_forgotten(
+    toy_named: Callable[[str], Toy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy, free = toy_named("llama"), threading.Event()
+    real, flush = os.fsync, Store.flush
+
+    def slow(descriptor: int) -> None:
+        assert free.wait(60)
+        real(descriptor)
+
+    with open_session(toy, tmp_path) as session:
+        first = ask_cell(session, toy, 0, None)
+        assert session.store.flush(60)
+        monkeypatch.setattr(os, "fsync", slow)
+        second = ask_cell(session, toy, 1, first)
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "flush", lambda self, _: flush(self, 0.05))
+            session.forget(first)
+        free.set()
+    with open_session(toy, tmp_path) as session:
+        ask_cell(session, toy, 2, replace(second, parent=first))
+        assert session.last.usage["restored"]["tier"] == "disk"
+        # All of the second, which cannot be without the first.
+        assert session.last.usage["restored"]["tokens"] > second.usage["prompt"]["tokens"]
+
+
+def test_forgetting_reads_each_header_once(
+    toy_named: Callable[[str], Toy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy, turns, read = toy_named("llama"), list[Turn](), list[bytes]()
+    header = Folder.header
+
+    def counting(self: Folder, kind: Kind, name: bytes, **how: bool) -> Header:
+        read.extend([name] if kind is Kind.CHECKPOINT else [])
+        return header(self, kind, name, **how)
+
+    with open_session(toy, tmp_path) as session:
+        for index in range(5):
+            turns.append(ask_cell(session, toy, index, turns[-1] if turns else None))
+        assert session.store.flush(60)
+        n_checkpoints = len([*session.store.records(Kind.CHECKPOINT)])
+        monkeypatch.setattr(Folder, "header", counting)
+        for turn in reversed(turns):
+            assert session.forget(turn) > 0
+    # And once again for the size of what is removed.
+    assert len(read) <= 2 * n_checkpoints
 
 
 def test_inexact_checkpoints_stay_out(toy_named, tmp_path: Path):

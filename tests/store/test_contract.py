@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from llmagic.store import Kind, New, Store, root
+from llmagic.store import TOUCH_SECONDS, Kind, New, Store, root
 from llmagic.store.container import VERSION
 from tests.store.conftest import MIB, Open, Opened, arrays_of, same
 
@@ -135,6 +136,20 @@ def test_reading_marks_as_used_at_most_once_a_minute(opened: Opened):
     os.utime(file, (now - 90, now - 90))
     opened.store.get(Kind.IMAGE, A)
     assert file.stat().st_mtime > now - 5
+
+
+def test_what_was_used_long_ago_is_not_remembered(opened: Opened, monkeypatch: pytest.MonkeyPatch):
+    now = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    name = b"".join([A, B])
+    n_references = sys.getrefcount(name)
+    assert opened.store.touch(Kind.TURN, name)
+    now[0] += TOUCH_SECONDS / 2
+    assert not opened.store.touch(Kind.TURN, name)
+    now[0] += TOUCH_SECONDS / 2
+    assert opened.store.touch(Kind.TURN, B)
+    assert sys.getrefcount(name) == n_references
+    assert opened.store.touch(Kind.TURN, name)
 
 
 # --- the disk -------------------------------------------------------------------------------------
