@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from llmagic.checkpoint.payload import Layout, Payload
-from llmagic.engine.work import Work
+from llmagic.engine.work import Listener, Work
 from llmagic.errors import CheckpointError
-from llmagic.events import Delta
+from llmagic.events import Delta, Event
 from llmagic.model.grammar import Grammar
 from llmagic.model.loading import Vocabulary
 from llmagic.model.sampling import Sampler, TextStream
@@ -104,12 +105,13 @@ class Decoder:
             sampler = Sampler(self._sampling, seed, self._vocabulary.n_tokens, self._grammar)
             try:
                 stop = self._draw(sampler, stream, room)
-            finally:
-                self._read(stream)
-                self._say(self._reader.push(stream.finish()) + self._reader.finish())
-                if self._holder is not None:
-                    self._tell(self._holder.finish())
-                work.generated.count = len(reply.tokens)
+            except BaseException:
+                # The text must be whole, and what went wrong first is what is raised: a listener
+                # that fails now must change neither.
+                work.tell = _unfailing(work.tell)
+                self._finish(stream)
+                raise
+            self._finish(stream)
             reply.thought, reply.text = self._thoughts.divide(stream.text, opened=self._opened)
             if self._syntax is not None:
                 reply.text, reply.calls = self._syntax.parse(reply.text)
@@ -157,6 +159,14 @@ class Decoder:
                 self._ends.append(None if stream.inside_character else len(stream.text))
             work.stop_if_interrupted()
         return "end" if self._grammar is not None and self._grammar.complete else "length"
+
+    def _finish(self, stream: TextStream) -> None:
+        """Tell the rest of the text, and count the tokens."""
+        self._work.generated.count = len(self.generated.tokens)
+        self._read(stream)
+        self._say(self._reader.push(stream.finish()) + self._reader.finish())
+        if self._holder is not None:
+            self._tell(self._holder.finish())
 
     def _read(self, stream: TextStream) -> None:
         """Make text of what was drawn, and tell what is certain of it."""
@@ -251,3 +261,11 @@ class Decoder:
                 return None
             return self._back[0]
         return None
+
+
+def _unfailing(tell: Listener) -> Listener:
+    def told(event: Event) -> None:
+        with suppress(Exception):
+            tell(event)
+
+    return told
