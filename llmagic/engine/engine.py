@@ -17,7 +17,13 @@ from llmagic.engine.decode import Decoder, Generated
 from llmagic.engine.lengths import lengths
 from llmagic.engine.prefill import prefill
 from llmagic.engine.work import Listener, Work
-from llmagic.errors import ContextFullError, Interrupted, ModelError, ProjectorError
+from llmagic.errors import (
+    ContextFullError,
+    Interrupted,
+    ModelError,
+    ProjectorError,
+    PromptError,
+)
 from llmagic.events import Loading as LoadingEvent
 from llmagic.events import Notice
 from llmagic.model.context import Context, Shape, physical_cores
@@ -277,8 +283,10 @@ class Engine:
 
         Raises
         ------
+        PromptError
+            The sequence is empty.
         ContextFullError
-            The sequence leaves no room for a reply.
+            It leaves no room for a reply.
         UsageError
             No reply can be held to the schema.
         Interrupted
@@ -286,6 +294,12 @@ class Engine:
         EvaluationError
             llama.cpp failed; the same holds.
         """
+        if not sequence.n_tokens:
+            raise PromptError(
+                "expected a prompt of at least one token, and what the chat template writes is "
+                "none in this model's vocabulary. Ask in other words, or load the model with "
+                "another template."
+            )
         room = self.n_ctx_limit - sequence.n_tokens
         if room < 1:
             raise ContextFullError(
