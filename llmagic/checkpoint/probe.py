@@ -12,7 +12,7 @@ import numpy as np
 from llmagic.checkpoint.payload import Layout, Payloads
 from llmagic.checkpoint.trial import Sizes, Trial
 from llmagic.errors import CheckpointError, EvaluationError
-from llmagic.model.context import Context
+from llmagic.model.context import Context, NoRoomError
 from llmagic.model.loading import Memory
 from llmagic.model.vision import Projector
 from llmagic.sequence import Boundary, Sequence, Text
@@ -122,6 +122,8 @@ def probe(
     ------
     KeyboardInterrupt
         The context is empty then, too.
+    NoRoomError
+        A story does not fit the context, which says nothing about the model.
     """
     begin = time.perf_counter()
     model = context.model
@@ -144,6 +146,8 @@ def probe(
                 reason = _reason(trial, [basic, *stories])
                 if reason is None:
                     sizes = trial.sizes(basic[0])
+            except NoRoomError:
+                raise
             except (CheckpointError, EvaluationError, MemoryError) as error:
                 lacked_memory |= isinstance(error, MemoryError)
                 reason = str(error) or "memory ran out"
