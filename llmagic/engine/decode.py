@@ -115,7 +115,7 @@ class Decoder:
             reply.thought, reply.text = self._thoughts.divide(stream.text, opened=self._opened)
             if self._syntax is not None:
                 reply.text, reply.calls = self._syntax.parse(reply.text)
-            whole = not stream.stopped or self._drop_stop_text(stream)
+            whole = not stream.stopped or self._drop_stop_text(stream, room)
         work.generated.count = len(reply.tokens)
         reply.stop = stop
         if not whole:
@@ -219,10 +219,10 @@ class Decoder:
             end = checkpoints.payloads.take_end(self._work.branch.sequence, stop)
             self._back = (n, end)
 
-    def _drop_stop_text(self, stream: TextStream) -> bool:
+    def _drop_stop_text(self, stream: TextStream, room: int) -> bool:
         """Leave just the tokens whose text is shown; part of a token is tokenised by itself.
 
-        False where the context cannot be taken back, and holds others.
+        False where the context cannot be taken back, or has no room for them, and holds others.
         """
         reply, size = self.generated, len(stream.text)
         whole, shown = len(reply.tokens), 0
@@ -234,7 +234,9 @@ class Decoder:
             whole -= 1
         rest = self._vocabulary.tokenize(stream.text[shown:], special=False)
         tokens = reply.tokens[:whole] + rest
-        held = self._go_back(whole, len(tokens))
+        # Part of a token may be more tokens than the token was.
+        fits = len(tokens) <= room
+        held = self._go_back(whole, len(tokens)) if fits else None
         if held is not None:
             for index in range(held, len(tokens)):
                 self._evaluate(tokens[index], index)
