@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -91,8 +91,11 @@ class Decoder:
         self._ends: list[int | None] = []
         self.generated = Generated()
 
-    def run(self, seed: int, room: int) -> Generated:
+    def run(self, seed: int, room: int, grow: Callable[[int], bool]) -> Generated:
         """Draw at most `room` tokens, and save the branch where the reply ends.
+
+        `grow` lets a full context grow, from the number of the reply's tokens on, and says whether
+        it did.
 
         Raises
         ------
@@ -104,7 +107,7 @@ class Decoder:
             stream = TextStream(self._sampling.stop)
             sampler = Sampler(self._sampling, seed, self._vocabulary.n_tokens, self._grammar)
             try:
-                stop = self._draw(sampler, stream, room)
+                stop = self._draw(sampler, stream, room, grow)
             except BaseException:
                 # The text must be whole, and what went wrong first is what is raised: a listener
                 # that fails now must change neither.
@@ -130,11 +133,14 @@ class Decoder:
             work.save(exact=end.key == self._sequence.steps[-1].key)
         return reply
 
-    def _draw(self, sampler: Sampler, stream: TextStream, room: int) -> str:
+    def _draw(
+        self, sampler: Sampler, stream: TextStream, room: int, grow: Callable[[int], bool]
+    ) -> str:
         """Tokens until something ends the reply; returns what did."""
         work, reply = self._work, self.generated
         # A form is about the very next token, and so is a stop text.
         at_once, due = self._grammar is not None or stream.may_stop, 0.0
+        held = self._held()
         for _ in range(min(self._sampling.max_tokens, room)):
             if self._grammar is not None and self._grammar.complete:
                 return "end"
@@ -142,6 +148,11 @@ class Decoder:
             token = sampler.sample(work.context, free=self._reader.thinking)
             if self._vocabulary.ends_reply(token):
                 return "end"
+            if len(reply.tokens) >= held:
+                # Only now: the logits it was drawn from are not moved.
+                if not grow(len(reply.tokens)):
+                    return "length"
+                held = self._held()
             self._unread.append(token)
             if at_once or time.perf_counter() >= due:
                 was_uncertain = stream.uncertain
@@ -159,6 +170,10 @@ class Decoder:
                 self._ends.append(None if stream.inside_character else len(stream.text))
             work.stop_if_interrupted()
         return "end" if self._grammar is not None and self._grammar.complete else "length"
+
+    def _held(self) -> int:
+        """Most tokens of the reply that the context holds as it is."""
+        return self._work.context.n_ctx - self._sequence.n_tokens
 
     def _finish(self, stream: TextStream) -> None:
         """Tell the rest of the text, and count the tokens."""
@@ -235,7 +250,7 @@ class Decoder:
         rest = self._vocabulary.tokenize(stream.text[shown:], special=False)
         tokens = reply.tokens[:whole] + rest
         # Part of a token may be more tokens than the token was.
-        fits = len(tokens) <= room
+        fits = len(tokens) <= min(room, self._held())
         held = self._go_back(whole, len(tokens)) if fits else None
         if held is not None:
             for index in range(held, len(tokens)):
