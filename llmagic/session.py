@@ -182,7 +182,8 @@ class Session:
         images : iterable, or one image
             Images to put before the text: PIL, arrays, figures, paths, bytes.
         after : Turn or None
-            The turn to continue; None begins a conversation. By default the last one.
+            The turn to continue; None begins a conversation. By default the last one. Replies of
+            another model are read as plain text, without its calls of tools.
         system : str, optional
             System prompt; by default the conversation's so far.
         schema : optional
@@ -224,6 +225,8 @@ class Session:
             parent = self.last if after is LAST else after
             if not isinstance(parent, Turn | None):
                 raise UsageError(f"expected a turn to continue, or None, and got {after!r}.")
+            if parent is not None:
+                parent = parent.path_read_by(self.model_digest, self.tokenize)
             drawing = (sampling or Sampling()).changed(settings)
             given = drawing.schema if schema is None else schema
             form = None if given is None else schema_of(given)
@@ -270,7 +273,9 @@ class Session:
             The cell it must have come from (`name_source`).
         """
         found = self.archive.recall(turn, source)
-        return None if found is None else replace(found, parent=after)
+        if found is None:
+            return None
+        return replace(found, parent=after, tokens_of=self.model_digest)
 
     def name_notebook(self, name: str) -> None:
         """Label what is stored from now on with the notebook it belongs to ("": with none)."""
@@ -295,7 +300,7 @@ class Session:
         for each in self._lineage.of(turn.id):
             found, source = self.archive.recall(each, None), self.archive.source(each)
             if found is not None and source is not None:
-                yield found, source
+                yield replace(found, tokens_of=self.model_digest), source
 
     def usage(self, turn: Turn) -> dict[str, Any]:
         """What a turn cost, or of one from the store what showing it again costs: nothing."""
@@ -336,6 +341,11 @@ class Session:
         """Tokens of plain text; nothing in it is taken for a control token."""
         self._gate.check_open()
         return self.engine.model.vocabulary.tokenize(text, special=False)
+
+    @property
+    def model_digest(self) -> str:
+        """Digest (hex) of the model's file, as in `Turn.tokens_of`."""
+        return self.engine.model.digest
 
     @property
     def can_switch_thinking(self) -> bool:

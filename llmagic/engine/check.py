@@ -196,7 +196,8 @@ def _story(
     if projector is not None:
         pictures = [projector.place(_picture(generator, *size)) for size in SIZES]
         pictures.append(pictures[0])
-    one, two, three, again = [*pictures[:n_images], *[()] * (MOST_IMAGES - n_images)]
+    none: tuple[Span, ...] = ()
+    one, two, three, again = [*pictures[:n_images], *[none] * (MOST_IMAGES - n_images)]
     part = n_tokens // 8
     return Sequence(
         (

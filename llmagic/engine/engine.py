@@ -446,9 +446,8 @@ class Engine:
         ModelError
             There is not even memory for that, and no context.
         """
-        assert self.context is not None
-        assert wanted <= self.n_ctx_limit
-        held = self.context.n_ctx
+        held = self.n_ctx
+        assert 0 < held < wanted <= self.n_ctx_limit
         sizes = [held]
         while sizes[-1] < wanted:
             sizes.append(min(2 * sizes[-1], self.n_ctx_limit))

@@ -182,5 +182,5 @@ class Runtime:
         """Display something that is no reply."""
         self.shell.display_pub.publish(formats)
 
-    def _read_by(self, model: tuple[object, ...], session: Session) -> None:
-        self.notebooks.use_model(model, session.tokenize)
+    def _read_by(self, session: Session) -> None:
+        self.notebooks.use_model(session.model_digest, session.tokenize)
