@@ -92,7 +92,7 @@ class Replies:
         if generated.calls:
             tell(Notice(f"tools were called {MOST_ROUNDS} times; the last calls were not made."))
         answer = Answer(reply, generated.text, generated.stop, generated.thought, tuple(rounds))
-        return question.answered(answer, together(costs, rounds))
+        return question.answered(answer, together(costs, rounds), self._engine.model.digest)
 
     def again(
         self, question: Question, wanted: Sequence, tell: Callable[[Event], None]
@@ -117,7 +117,7 @@ class Replies:
         cost = replayed(wanted, question.sampling, tokens, tier=tier, model=name, exact=exact)
         for event in _events(answer):
             tell(event)
-        return question.answered(answer, cost)
+        return question.answered(answer, cost, self._engine.model.digest)
 
     def _goes_on(self, answer: Answer, wanted: Sequence, sampling: Sampling) -> bool:
         """Whether a context was full at the end of a reply, and there is more room for it now."""

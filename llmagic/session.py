@@ -141,6 +141,8 @@ class Session:
         self._replies = Replies(self.engine, self.chat, self.archive)
         self._kept = inventory.Kept(self.engine, self.store, self.chat)
         self._gate = Gate()
+        # Turns that were continued last: what they stand on is in this model's tokens.
+        self._own = deque[Turn](maxlen=8)
         self.last: Turn | None = None
 
     def close(self) -> None:
@@ -184,7 +186,8 @@ class Session:
         images : iterable, or one image
             Images to put before the text: PIL, arrays, figures, paths, bytes.
         after : Turn or None
-            The turn to continue; None begins a conversation. By default the last one.
+            The turn to continue; None begins a conversation. By default the last one. Replies of
+            another model are read as plain text, without its calls of tools.
         system : str, optional
             System prompt; by default the conversation's so far.
         schema : optional
@@ -229,6 +232,8 @@ class Session:
             parent = self.last if after is LAST else after
             if not isinstance(parent, Turn | None):
                 raise UsageError(f"expected a turn to continue, or None, and got {after!r}.")
+            if parent is not None:
+                parent = self._read(parent)
             drawing = (sampling or Sampling()).changed(settings)
             given = drawing.schema if schema is None else schema
             form = None if given is None else schema_of(given)
@@ -262,6 +267,17 @@ class Session:
             self.last = turn
             return turn
 
+    def _read(self, parent: Turn) -> Turn:
+        """A turn in this model's tokens, with all above it; what was seen is passed over."""
+        model = self.model_digest
+        turn: Turn | None = parent
+        while turn is not None and not any(turn is each for each in self._own):
+            if turn.tokens_of not in ("", model):
+                return parent.path_read_by(model, self.tokenize)
+            turn = turn.parent
+        self._own.append(parent)
+        return parent
+
     def _warn(self, tell: Callable[[Event], None]) -> None:
         while self._warnings:
             tell(Notice(self._warnings.popleft()))
@@ -279,7 +295,9 @@ class Session:
             The cell it must have come from (`name_source`).
         """
         found = self.archive.recall(turn, source)
-        return None if found is None else replace(found, parent=after)
+        if found is None:
+            return None
+        return replace(found, parent=after, tokens_of=self.model_digest)
 
     def name_notebook(self, name: str) -> None:
         """Label what is stored from now on with the notebook it belongs to ("": with none)."""
@@ -304,7 +322,7 @@ class Session:
         for each in self._lineage.of(turn.id):
             found, source = self.archive.recall(each, None), self.archive.source(each)
             if found is not None and source is not None:
-                yield found, source
+                yield replace(found, tokens_of=self.model_digest), source
 
     def usage(self, turn: Turn) -> dict[str, Any]:
         """What a turn cost, or of one from the store what showing it again costs: nothing."""
@@ -350,6 +368,11 @@ class Session:
     def tells_date(self) -> bool:
         """Whether the model's chat template may tell the date."""
         return self.chat.tells_date
+
+    @property
+    def model_digest(self) -> str:
+        """Digest (hex) of the model's file, as in `Turn.tokens_of`."""
+        return self.engine.model.digest
 
     @property
     def can_switch_thinking(self) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -64,6 +64,8 @@ class Turn:
         else JSON data. None without a schema, and after a reply of null.
     thought : str
         What the model said to itself before it answered; "" if nothing.
+    tokens_of : str
+        Digest (hex) of the model whose tokens its replies are; "" where that is not known.
     after : str or None
         Id of the turn above when it was drawn, "" without one; None where that is not known. A
         `parent` of another id says that something else stands above it now.
@@ -89,6 +91,7 @@ class Turn:
     usage: dict[str, Any] = field(repr=False, compare=False)
     data: Any = field(default=None, repr=False, compare=False)
     thought: str = field(default="", repr=False)
+    tokens_of: str = field(default="", repr=False, compare=False)
     after: str | None = field(default=None, repr=False, compare=False)
     rounds: tuple[Round, ...] = field(default=(), repr=False)
     tools: tuple[Tool, ...] = field(default=(), repr=False)
@@ -128,6 +131,31 @@ class Turn:
         moved.__dict__.update(self.__dict__, parent=parent, system=system)
         return moved
 
+    def read_by(self, model: str, tokenize: Callable[[str], Iterable[int]]) -> Turn:
+        """The same turn for another model: its reply is plain text, in that model's tokens.
+
+        Not the control tokens of the model that wrote it: those are no text elsewhere. Nor its
+        calls of tools, which another model writes in another way.
+        """
+        reply = ReplyPart(self.text, tuple(tokenize(self.text)))
+        return replace(self, reply=reply, rounds=(), tools=(), tokens_of=model)
+
+    def path_read_by(self, model: str, tokenize: Callable[[str], Iterable[int]]) -> Turn:
+        """The turn, with those above it, for a model that did not write all of them; see `read_by`.
+
+        It is the very turn where the model wrote all whose writer is known.
+        """
+        path = self.path()
+        if all(turn.tokens_of in ("", model) for turn in path):
+            return self
+        above: Turn | None = None
+        for turn in path:
+            own = turn.tokens_of in ("", model)
+            read = turn if own else turn.read_by(model, tokenize)
+            above = read.standing_on(above, turn.system)
+        assert above is not None
+        return above
+
     @cached_property
     def messages(self) -> tuple[Message, ...]:
         """Its question, calls, results and reply as messages, without those above."""
@@ -159,7 +187,7 @@ class Question:
     tools: tuple[Tool, ...]
     began: datetime | None = None
 
-    def answered(self, answer: Answer, usage: dict[str, Any]) -> Turn:
+    def answered(self, answer: Answer, usage: dict[str, Any], tokens_of: str) -> Turn:
         """The question with its answer, as a turn."""
         return Turn(
             usage["turn"],
@@ -172,6 +200,7 @@ class Question:
             answer.stop,
             usage,
             thought=answer.thought,
+            tokens_of=tokens_of,
             after=self.parent.id if self.parent is not None else "",
             rounds=answer.rounds,
             tools=self.tools,

@@ -104,6 +104,24 @@ class Checkpoints:
             exact=self._exact,
         )
 
+    def put_back(self, branch: Branch, taken: Payload) -> Branch:
+        """A branch of the context before this one, which ended as `taken` does, in this one.
+
+        Raises
+        ------
+        CheckpointError
+            llama.cpp refused; there is no such branch.
+        """
+        moved = self.branches.fork(None, 0, 0)
+        try:
+            self.payloads.put(moved.sequence, [taken], taken)
+        except BaseException:
+            self.branches.drop(moved)
+            raise
+        for step in branch.steps:
+            moved.append(step)
+        return moved
+
     # Resuming -------------------------------------------------------------------------------
 
     def resume(self, sequence: Sequence) -> Resumed:
@@ -363,8 +381,10 @@ class Checkpoints:
         """After a failure: take a branch back to the last step that is known to be whole.
 
         A memory that cannot be cut may be anywhere inside the step; the branch is given up then,
-        and the stored checkpoint serves the next time.
+        and the stored checkpoint serves the next time. One that went with its context is gone.
         """
+        if branch not in self.branches:
+            return
         whole = self.can_cut and self.context.cut(branch.sequence, branch.next_position)
         if not whole:
             self.branches.drop(branch)

@@ -12,7 +12,7 @@ import numpy as np
 from llmagic.checkpoint.payload import Layout, Payloads
 from llmagic.checkpoint.trial import Sizes, Trial
 from llmagic.errors import CheckpointError, EvaluationError
-from llmagic.model.context import Context
+from llmagic.model.context import Context, NoRoomError
 from llmagic.model.loading import Memory
 from llmagic.model.vision import Projector
 from llmagic.sequence import Boundary, Sequence, Text
@@ -38,7 +38,8 @@ class Verdict:
     layout : Layout
         The smallest layout that was exact; NONE when none was.
     bytes_per_token : float
-        Bytes a checkpoint needs for each of its tokens.
+        Bytes a checkpoint needs for each of its tokens, and the context as well; 0 where that
+        could not be found out.
     state_bytes : int
         Bytes it needs beside them; of a sliding window once it is full.
     seconds : float
@@ -122,6 +123,8 @@ def probe(
     ------
     KeyboardInterrupt
         The context is empty then, too.
+    NoRoomError
+        A story does not fit the context, which says nothing about the model.
     """
     begin = time.perf_counter()
     model = context.model
@@ -133,6 +136,7 @@ def probe(
         seconds = time.perf_counter() - begin
         return Verdict(layout, sizes.per_token, sizes.state, seconds, tuple(refused), lacked_memory)
 
+    sizes = Sizes(0.0, 0)
     for layout in candidates(model.header.architecture, memory, model.n_swa):
         reason = (known or {}).get(layout)
         sizes = Sizes(0.0, 0)
@@ -141,9 +145,10 @@ def probe(
                 before(layout)
             trial = Trial(Payloads(context, memory, layout, scratch), scratch, projector)
             try:
+                sizes = trial.sizes(basic[0])
                 reason = _reason(trial, [basic, *stories])
-                if reason is None:
-                    sizes = trial.sizes(basic[0])
+            except NoRoomError:
+                raise
             except (CheckpointError, EvaluationError, MemoryError) as error:
                 lacked_memory |= isinstance(error, MemoryError)
                 reason = str(error) or "memory ran out"
@@ -152,7 +157,8 @@ def probe(
         if reason is None:
             return verdict(layout, sizes)
         refused.append((layout.value, reason))
-    return verdict(Layout.NONE, Sizes(0.0, 0))
+    # Those of a whole blob, which is tried last.
+    return verdict(Layout.NONE, sizes)
 
 
 def _reason(trial: Trial, stories: list[Story]) -> str | None:

@@ -174,7 +174,7 @@ def probed(
 
     Raises
     ------
-    KeyboardInterrupt
+    KeyboardInterrupt, NoRoomError
         Nothing is remembered then.
     """
     fatal = record.fatal()

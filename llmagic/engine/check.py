@@ -14,6 +14,7 @@ from llmagic.checkpoint.probe import ONLY_WHOLE, Story, Verdict
 from llmagic.checkpoint.trial import Trial
 from llmagic.checkpoint.verdicts import probed
 from llmagic.engine.engine import Engine
+from llmagic.errors import ModelError
 from llmagic.model.library import version
 from llmagic.model.vision import Projector
 from llmagic.prompt.images import Picture
@@ -25,7 +26,10 @@ N_CTX = 8192
 PAST_WINDOW = 64
 """Tokens beyond those that fill the cache of a sliding window."""
 SIZES = ((96, 96), (160, 96), (224, 224))
-"""Pictures in a story, width and height (px)."""
+"""Pictures in a story, width and height (px); the first one comes again at its end."""
+MOST_IMAGES = len(SIZES) + 1
+LEAST_TOKENS = 32
+"""Text tokens of a story that a small context leaves, before it has fewer pictures."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def check(
     Raises
     ------
     ModelError
-        One of the files cannot be used.
+        One of the files cannot be used, or the context is too small to try anything in it.
     """
     effort = effort or Effort()
     loading = replace(loading, n_ctx_start=N_CTX)
@@ -137,21 +141,50 @@ def _stories(engine: Engine, effort: Effort) -> Iterator[Story]:
     full = n_swa * shape.n_sequences + shape.n_batch + PAST_WINDOW if n_swa else 0
     for number in range(effort.rounds):
         first, n_tokens = full if number == 0 else 0, effort.n_tokens
+        n_images = MOST_IMAGES if engine.projector is not None else 0
         while True:
             pair = [
-                _story(np.random.default_rng((number, which)), n_vocab, n_tokens, first, engine)
+                _story(
+                    np.random.default_rng((number, which)),
+                    n_vocab,
+                    n_tokens,
+                    first,
+                    engine.projector,
+                    n_images,
+                )
                 for which in range(2)
             ]
-            if pair[0].n_tokens <= room or (not first and n_tokens < 32):
-                break
-            # A small context, or a long window: what fits is tried.
             surplus = pair[0].n_tokens - room
-            first, n_tokens = (max(first - surplus, 0), n_tokens) if first else (0, n_tokens // 2)
+            if surplus <= 0:
+                break
+            # A small context, a long window, or large pictures: what fits is tried.
+            if first:
+                first = max(first - surplus, 0)
+            elif n_tokens >= LEAST_TOKENS:
+                n_tokens //= 2
+            elif n_images > 1:
+                n_images -= 1
+            else:
+                raise ModelError(
+                    f"expected a context in which something can be tried, and {room:,} of its "
+                    f"tokens do not hold the {pair[0].n_tokens:,} of the shortest story"
+                    + (
+                        " with one picture. Give pictures fewer tokens (--image-tokens), or check "
+                        "the model without its projector (--no-projector)."
+                        if n_images
+                        else "."
+                    )
+                )
         yield pair[0], pair[1]
 
 
 def _story(
-    generator: np.random.Generator, n_vocab: int, n_tokens: int, first: int, engine: Engine
+    generator: np.random.Generator,
+    n_vocab: int,
+    n_tokens: int,
+    first: int,
+    projector: Projector | None,
+    n_images: int,
 ) -> Sequence:
     """A system prompt, pictures alone and side by side, questions, replies, one token more."""
 
@@ -159,13 +192,12 @@ def _story(
         tokens = tuple(generator.integers(0, n_vocab, max(n, 1)).tolist())
         return Text(tokens, reply=boundary is Boundary.REPLY, boundary=boundary)
 
-    def images() -> tuple[tuple[Span, ...], ...]:
-        if engine.projector is None:
-            return ((), (), ())
-        one, two, three = (engine.projector.place(_picture(generator, *size)) for size in SIZES)
-        return one, two, three
-
-    one, two, three = images()
+    pictures: list[tuple[Span, ...]] = []
+    if projector is not None:
+        pictures = [projector.place(_picture(generator, *size)) for size in SIZES]
+        pictures.append(pictures[0])
+    none: tuple[Span, ...] = ()
+    one, two, three, again = [*pictures[:n_images], *[none] * (MOST_IMAGES - n_images)]
     part = n_tokens // 8
     return Sequence(
         (
@@ -180,7 +212,7 @@ def _story(
             text(3 * part, Boundary.USER),
             text(4),
             text(1, Boundary.REPLY),
-            *one,
+            *again,
             text(part, Boundary.USER),
             text(5),
         )

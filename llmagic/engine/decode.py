@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from llmagic.checkpoint.payload import Layout, Payload
-from llmagic.engine.work import Work
+from llmagic.engine.work import Listener, Work
 from llmagic.errors import CheckpointError
-from llmagic.events import Delta
+from llmagic.events import Delta, Event
 from llmagic.model.grammar import Grammar
 from llmagic.model.loading import Vocabulary
 from llmagic.model.sampling import Sampler, TextStream
@@ -90,8 +91,11 @@ class Decoder:
         self._ends: list[int | None] = []
         self.generated = Generated()
 
-    def run(self, seed: int, room: int) -> Generated:
+    def run(self, seed: int, room: int, grow: Callable[[int], bool]) -> Generated:
         """Draw at most `room` tokens, and save the branch where the reply ends.
+
+        `grow` lets a full context grow, from the number of the reply's tokens on, and says whether
+        it did.
 
         Raises
         ------
@@ -103,17 +107,18 @@ class Decoder:
             stream = TextStream(self._sampling.stop)
             sampler = Sampler(self._sampling, seed, self._vocabulary.n_tokens, self._grammar)
             try:
-                stop = self._draw(sampler, stream, room)
-            finally:
-                self._read(stream)
-                self._say(self._reader.push(stream.finish()) + self._reader.finish())
-                if self._holder is not None:
-                    self._tell(self._holder.finish())
-                work.generated.count = len(reply.tokens)
+                stop = self._draw(sampler, stream, room, grow)
+            except BaseException:
+                # The text must be whole, and what went wrong first is what is raised: a listener
+                # that fails now must change neither.
+                work.tell = _unfailing(work.tell)
+                self._finish(stream)
+                raise
+            self._finish(stream)
             reply.thought, reply.text = self._thoughts.divide(stream.text, opened=self._opened)
             if self._syntax is not None:
                 reply.text, reply.calls = self._syntax.parse(reply.text)
-            whole = not stream.stopped or self._drop_stop_text(stream)
+            whole = not stream.stopped or self._drop_stop_text(stream, room)
         work.generated.count = len(reply.tokens)
         reply.stop = stop
         if not whole:
@@ -128,11 +133,14 @@ class Decoder:
             work.save(exact=end.key == self._sequence.steps[-1].key)
         return reply
 
-    def _draw(self, sampler: Sampler, stream: TextStream, room: int) -> str:
+    def _draw(
+        self, sampler: Sampler, stream: TextStream, room: int, grow: Callable[[int], bool]
+    ) -> str:
         """Tokens until something ends the reply; returns what did."""
         work, reply = self._work, self.generated
         # A form is about the very next token, and so is a stop text.
         at_once, due = self._grammar is not None or stream.may_stop, 0.0
+        held = self._held()
         for _ in range(min(self._sampling.max_tokens, room)):
             if self._grammar is not None and self._grammar.complete:
                 return "end"
@@ -140,6 +148,11 @@ class Decoder:
             token = sampler.sample(work.context, free=self._reader.thinking)
             if self._vocabulary.ends_reply(token):
                 return "end"
+            if len(reply.tokens) >= held:
+                # Only now: the logits it was drawn from are not moved.
+                if not grow(len(reply.tokens)):
+                    return "length"
+                held = self._held()
             self._unread.append(token)
             if at_once or time.perf_counter() >= due:
                 was_uncertain = stream.uncertain
@@ -157,6 +170,18 @@ class Decoder:
                 self._ends.append(None if stream.inside_character else len(stream.text))
             work.stop_if_interrupted()
         return "end" if self._grammar is not None and self._grammar.complete else "length"
+
+    def _held(self) -> int:
+        """Most tokens of the reply that the context holds as it is."""
+        return self._work.context.n_ctx - self._sequence.n_tokens
+
+    def _finish(self, stream: TextStream) -> None:
+        """Tell the rest of the text, and count the tokens."""
+        self._work.generated.count = len(self.generated.tokens)
+        self._read(stream)
+        self._say(self._reader.push(stream.finish()) + self._reader.finish())
+        if self._holder is not None:
+            self._tell(self._holder.finish())
 
     def _read(self, stream: TextStream) -> None:
         """Make text of what was drawn, and tell what is certain of it."""
@@ -209,10 +234,10 @@ class Decoder:
             end = checkpoints.payloads.take_end(self._work.branch.sequence, stop)
             self._back = (n, end)
 
-    def _drop_stop_text(self, stream: TextStream) -> bool:
+    def _drop_stop_text(self, stream: TextStream, room: int) -> bool:
         """Leave just the tokens whose text is shown; part of a token is tokenised by itself.
 
-        False where the context cannot be taken back, and holds others.
+        False where the context cannot be taken back, or has no room for them, and holds others.
         """
         reply, size = self.generated, len(stream.text)
         whole, shown = len(reply.tokens), 0
@@ -224,7 +249,9 @@ class Decoder:
             whole -= 1
         rest = self._vocabulary.tokenize(stream.text[shown:], special=False)
         tokens = reply.tokens[:whole] + rest
-        held = self._go_back(whole, len(tokens))
+        # Part of a token may be more tokens than the token was.
+        fits = len(tokens) <= min(room, self._held())
+        held = self._go_back(whole, len(tokens)) if fits else None
         if held is not None:
             for index in range(held, len(tokens)):
                 self._evaluate(tokens[index], index)
@@ -251,3 +278,11 @@ class Decoder:
                 return None
             return self._back[0]
         return None
+
+
+def _unfailing(tell: Listener) -> Listener:
+    def told(event: Event) -> None:
+        with suppress(Exception):
+            tell(event)
+
+    return told

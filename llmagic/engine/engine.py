@@ -17,7 +17,15 @@ from llmagic.engine.decode import Decoder, Generated
 from llmagic.engine.lengths import lengths
 from llmagic.engine.prefill import prefill
 from llmagic.engine.work import Listener, Work
-from llmagic.errors import ContextFullError, Interrupted, ModelError, ProjectorError
+from llmagic.errors import (
+    CheckpointError,
+    ContextFullError,
+    EvaluationError,
+    Interrupted,
+    ModelError,
+    ProjectorError,
+    PromptError,
+)
 from llmagic.events import Loading as LoadingEvent
 from llmagic.events import Notice
 from llmagic.model.context import Context, Shape, physical_cores
@@ -37,6 +45,9 @@ N_BATCH = 512
 
 SPARE_MEMORY = 256 << 20
 """Bytes of main memory a growing context leaves free."""
+
+FIRST_ROOM = 2048
+"""Tokens of a reply that the context holds at first; it grows for those that get longer."""
 
 NOT_EXACT = (
     "restoring the state of this model is not exact, so no checkpoints are kept: a cell that does "
@@ -277,8 +288,10 @@ class Engine:
 
         Raises
         ------
+        PromptError
+            The sequence is empty.
         ContextFullError
-            The sequence leaves no room for a reply.
+            It leaves no room for a reply.
         UsageError
             No reply can be held to the schema.
         Interrupted
@@ -286,6 +299,12 @@ class Engine:
         EvaluationError
             llama.cpp failed; the same holds.
         """
+        if not sequence.n_tokens:
+            raise PromptError(
+                "expected a prompt of at least one token, and what the chat template writes is "
+                "none in this model's vocabulary. Ask in other words, or load the model with "
+                "another template."
+            )
         room = self.n_ctx_limit - sequence.n_tokens
         if room < 1:
             raise ContextFullError(
@@ -299,7 +318,7 @@ class Engine:
         with self.interrupt:
             try:
                 grammar = self._grammar(sampling, tell)
-                room = min(room, self._make_room(sequence.n_tokens, sampling.max_tokens, tell))
+                room = self._make_room(sequence.n_tokens, sampling.max_tokens, tell)
                 resumed = outcome.resumed = self.checkpoints.resume(sequence)
                 for notice in resumed.notices:
                     tell(Notice(notice))
@@ -316,10 +335,16 @@ class Engine:
                     self.syntax if with_calls else None,
                 )
                 outcome.generated = decoder.generated
-                decoder.run(self._seed(sequence, sampling), room)
+                decoder.run(
+                    self._seed(sequence, sampling),
+                    room,
+                    lambda n: self._grow_live(
+                        work, sequence.n_tokens + n, sequence.n_positions + n, tell
+                    ),
+                )
             except BaseException as error:
-                if outcome.resumed is not None:
-                    self.checkpoints.undo(outcome.resumed.branch)
+                if outcome.work is not None:
+                    self.checkpoints.undo(outcome.work.branch)
                 if isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
                     raise Interrupted("the turn is not part of the conversation.") from error
                 raise
@@ -343,35 +368,112 @@ class Engine:
         return int.from_bytes(sequence.digest[:4], "little") & 0x7FFFFFFF
 
     def _make_room(self, n_tokens: int, n_reply: int, tell: Listener) -> int:
-        """Let the context hold a prompt and its reply; returns the room left for the reply."""
+        """Let the context hold a prompt and the beginning of its reply.
+
+        Returns the room for the reply: what the context may yet grow to counts, too.
+        """
         if self.context is None:
             self._use(self._shape)
         assert self.context is not None
-        wanted = min(n_tokens + n_reply, self.n_ctx_limit)
-        if wanted > self.context.n_ctx:
-            try:
-                self._grow(wanted, tell)
-            except ContextFullError as error:
-                if n_tokens >= self.context.n_ctx:
-                    raise
-                left = self.context.n_ctx - n_tokens
-                tell(Notice(f"the reply has {left:,} tokens of room: {error}"))
-        return self.context.n_ctx - n_tokens
+        room = self.n_ctx_limit - n_tokens
+        n_first = max(min(n_reply, room), 1)
+        if self._grows_live:
+            n_first = min(n_first, FIRST_ROOM)
+        if n_tokens + n_first <= self.context.n_ctx:
+            return room
+        held = self.context.n_ctx
+        lacking = self._grow(n_tokens + 1, n_tokens + n_first)
+        if self.context.n_ctx > held:
+            tell(Notice(f"the context grew to {self.context.n_ctx:,} tokens.", lasting=False))
+        if lacking is None:
+            return room
+        room = self.context.n_ctx - n_tokens
+        tell(Notice(f"the reply has {room:,} tokens of room: {lacking}"))
+        return room
 
-    def _grow(self, n_tokens: int, tell: Listener) -> None:
-        """Double the context until it holds `n_tokens`; what it held is in the checkpoints.
+    @property
+    def _grows_live(self) -> bool:
+        """Whether the context can grow while a reply is drawn.
+
+        A window that is put back lies in other cells (`Payloads.settle`), and what follows would
+        not be exact.
+        """
+        return self.verdict.exact and not self.model.n_swa
+
+    def _grow_live(self, work: Work, n_tokens: int, position: int, tell: Listener) -> bool:
+        """Let the context grow under a reply that fills it; False, and a notice, where it cannot.
+
+        Parameters
+        ----------
+        work : Work
+            Goes on in the new context, which may be as large as the old one.
+        n_tokens, position : int
+            Where the reply is by now.
+
+        Raises
+        ------
+        ModelError, EvaluationError
+            The reply is lost.
+        """
+        lacking = None
+        try:
+            taken = self.checkpoints.payloads.take(work.branch.sequence, 0, position)
+            self._grow(n_tokens + 1, n_tokens + 1)
+        except (MemoryError, EvaluationError, ContextFullError) as error:
+            lacking = str(error) or "memory ran out."
+        if self.context is not work.context:
+            try:
+                work.move(self.checkpoints.put_back(work.branch, taken))
+            except (MemoryError, CheckpointError) as error:
+                raise EvaluationError(
+                    f"the reply could not go on in a larger context: {error} The conversation is "
+                    "unchanged; run the cell again."
+                ) from error
+        if lacking is not None:
+            tell(Notice(f"the reply ends where the context is full: {lacking}"))
+        return lacking is None
+
+    def _grow(self, least: int, wanted: int) -> ContextFullError | None:
+        """Double the context until it holds `wanted` tokens, or as often as memory allows.
+
+        What it held is in the checkpoints. Returns what keeps it from holding `wanted`, if anything
+        does.
 
         Raises
         ------
         ContextFullError
-            There is no memory for it; the context is as large as before.
+            There is no memory for `least` tokens; the context is as large as before.
+        ModelError
+            There is not even memory for that, and no context.
         """
-        assert self.context is not None
-        held = n_ctx = self.context.n_ctx
-        while n_ctx < n_tokens:
-            n_ctx *= 2
-        n_ctx = min(n_ctx, self.n_ctx_limit)
-        needed = int(self.verdict.bytes_per_token * (n_ctx - held)) + SPARE_MEMORY
+        held = self.n_ctx
+        assert 0 < held < wanted <= self.n_ctx_limit
+        sizes = [held]
+        while sizes[-1] < wanted:
+            sizes.append(min(2 * sizes[-1], self.n_ctx_limit))
+        lacking: ContextFullError | None = None
+        while sizes[-1] > held and sizes[-1] >= least:
+            try:
+                self._enlarge(held, sizes[-1])
+                return lacking
+            except ContextFullError as error:
+                lacking = error
+                sizes.pop()
+        if self.context is None:
+            self._use(self._shape)
+        if lacking is not None and held < least:
+            raise lacking
+        return lacking
+
+    def _enlarge(self, held: int, n_ctx: int) -> None:
+        """Go on in a context of `n_ctx` tokens.
+
+        Raises
+        ------
+        ContextFullError
+            There is no memory for it; the context is as it was, or there is none.
+        """
+        needed = int(self.verdict.bytes_per_token * (n_ctx - self.n_ctx)) + SPARE_MEMORY
         available = psutil.virtual_memory().available
         if needed > available:
             raise ContextFullError(
@@ -380,15 +482,14 @@ class Engine:
                 "Close something, shorten the conversation, or load the model with a smaller "
                 "cache type (--kv q8_0)."
             )
+        shape = replace(self._shape, n_ctx=n_ctx)
         try:
-            self._use(replace(self._shape, n_ctx=n_ctx))
+            self._use(shape)
         except ModelError as error:
-            self._use(self._shape)
             raise ContextFullError(
                 f"the context could not grow from {held:,} to {n_ctx:,} tokens: {error}"
             ) from error
-        self._shape = replace(self._shape, n_ctx=n_ctx)
-        tell(Notice(f"the context grew to {n_ctx:,} tokens.", lasting=False))
+        self._shape = shape
 
     def _use(self, shape: Shape) -> None:
         """Go on in a new context; what was live in the old one must be stored.

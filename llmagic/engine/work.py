@@ -62,6 +62,11 @@ class Work:
         self.saved = Meter()
         self.generated = Meter()
 
+    def move(self, branch: Branch) -> None:
+        """Go on in another branch, of the context that the checkpoints are used in now."""
+        self.context = self.checkpoints.context
+        self.branch = branch
+
     def with_room(self, position: int, evaluate: Callable[[], None]) -> None:
         """Evaluate at `position`; where cells are short, give up other branches, the oldest first.
 

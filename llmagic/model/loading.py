@@ -155,6 +155,11 @@ class Model:
         return str(self.header.metadata.get("general.name", self.header.path.stem))
 
     @property
+    def digest(self) -> str:
+        """Digest (hex) of the file: of the weights, and of the vocabulary."""
+        return self.header.digest.hex()
+
+    @property
     def memory(self) -> Memory:
         if llama.llama_model_is_hybrid(self.pointer):
             return Memory.HYBRID

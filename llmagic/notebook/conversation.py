@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -59,8 +59,8 @@ class Conversation:
         self._gone: list[Entry] = []
         self.takes_over = True
         self._draws: Counter[str | None] = Counter()
-        self._model: Hashable = None
-        self._replies: dict[tuple[str, Hashable], Turn] = {}
+        self._model: str | None = None
+        self._replies: dict[tuple[str, str], Turn] = {}
 
     @property
     def entries(self) -> list[Entry]:
@@ -286,13 +286,13 @@ class Conversation:
     # --- another model, another draw -----------------------------------------------------------
 
     @held()
-    def use_model(self, model: Hashable, tokenize: Callable[[str], Iterable[int]]) -> None:
-        """Let another model read the replies that stand there: as its own tokens.
+    def use_model(self, model: str, tokenize: Callable[[str], Iterable[int]]) -> None:
+        """Let another model read the replies that stand there (`Turn.read_by`).
 
         Parameters
         ----------
-        model : hashable
-            Names the model's vocabulary; the one in use already changes nothing, and coming back
+        model : str
+            Digest of the model; the one in use already changes nothing, and coming back
             to one gives its tokens back as they were generated.
         tokenize : callable
             Its tokens for a text.
@@ -306,12 +306,15 @@ class Conversation:
             self._replies[turn.id, old] = turn
             known = self._replies.get((turn.id, model))
             if known is not None:
-                whole = replace(turn, reply=known.reply, rounds=known.rounds, tools=known.tools)
+                whole = replace(
+                    turn,
+                    reply=known.reply,
+                    rounds=known.rounds,
+                    tools=known.tools,
+                    tokens_of=known.tokens_of,
+                )
                 return replace(entry, turn=whole)
-            # Not the control tokens of the model that wrote it: those are no text elsewhere. Nor
-            # its calls of tools, which another model writes in another way.
-            foreign = replace(turn.reply, text=turn.text, tokens=tuple(tokenize(turn.text)))
-            return replace(entry, turn=replace(turn, reply=foreign, rounds=(), tools=()))
+            return replace(entry, turn=turn.read_by(model, tokenize))
 
         entries = [translated(entry) for entry in self.entries]
         self._gone = [translated(entry) for entry in self._gone]

@@ -33,16 +33,14 @@ class Loaded:
     settings : Defaults
         How models are loaded.
     on_open : callable
-        Called with what names the files of a model, and its session, when another one is loaded.
+        Called with the session of a model when another one is loaded.
 
     Attributes
     ----------
     session : Session or None
     """
 
-    def __init__(
-        self, settings: Defaults, on_open: Callable[[tuple[object, ...], Session], None]
-    ) -> None:
+    def __init__(self, settings: Defaults, on_open: Callable[[Session], None]) -> None:
         self.session: Session | None = None
         self._settings = settings
         self._on_open = on_open
@@ -149,7 +147,7 @@ class Loaded:
             session.close()
             raise
         self.session, self._loaded, self._had_one = session, wanted, True
-        self._on_open(model, session)
+        self._on_open(session)
         return session
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ class Notebooks:
         self._own = self.current
         self._all: dict[str, Conversation] = {"": self._own}
         self._beside: dict[str, Path] = {}
-        self._model: tuple[Hashable, Callable[[str], Iterable[int]]] | None = None
+        self._model: tuple[str, Callable[[str], Iterable[int]]] | None = None
 
     def choose(
         self, request: Request, document: Document | None, found: Found | None = None
@@ -106,7 +106,7 @@ class Notebooks:
                 if entry.turn.id in conversation.pinned:
                     yield entry.turn
 
-    def use_model(self, model: Hashable, tokenize: Callable[[str], Iterable[int]]) -> None:
+    def use_model(self, model: str, tokenize: Callable[[str], Iterable[int]]) -> None:
         """Let another model read all of them; see `Conversation.use_model`."""
         self._model = model, tokenize
         for conversation in self._all.values():

@@ -182,7 +182,7 @@ class Runtime:
         """Display something that is no reply."""
         self.shell.display_pub.publish(formats)
 
-    def _read_by(self, model: tuple[object, ...], session: Session) -> None:
-        self.notebooks.use_model(model, session.tokenize)
+    def _read_by(self, session: Session) -> None:
+        self.notebooks.use_model(session.model_digest, session.tokenize)
         for turn in self.notebooks.pinned():
             session.pin(turn)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +17,13 @@ import pytest
 from llmagic import cli
 from llmagic.checkpoint import payload
 from llmagic.checkpoint.payload import Payload, Payloads
+from llmagic.engine import check as check_module
+from llmagic.errors import ModelError
 from llmagic.model.context import Context
 from llmagic.model.vision import Embedding, Projector
 from llmagic.sequence import Media
 from llmagic.session import Session
+from llmagic.settings import Loading
 from tests.probe import models
 from tests.probe.conftest import Check, Opens
 from tests.toys import Toy
@@ -81,6 +85,31 @@ def test_a_model_without_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[st
     path = models.bare(tmp_path / "none.gguf", n_vocab=0)
     assert cli.main(["check", str(path)]) == 2
     assert "has no token at all" in capsys.readouterr().err
+
+
+def large_pictures(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch, n_ctx: int
+) -> tuple[dict[str, Any], Loading]:
+    """A check with four pictures of 196 tokens each, and how the model was loaded for it."""
+    monkeypatch.setattr(check_module, "SIZES", ((448, 448),) * 3)
+    loading = Loading(n_threads=1, n_ctx=n_ctx)
+    return check_module.check(toy.model, toy.projector, loading), loading
+
+
+def test_pictures_that_do_not_all_fit(toy_named, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = toy_named("qwen35")
+    report, loading = large_pictures(toy, monkeypatch, 512)
+    assert (report["layout"], report["exact"], report["refused"]) == ("split", True, [])
+    assert report["images"]["count"] == report["rounds"] == 2
+    assert report["tokens"] < 512
+    with Session(toy.model, projector=toy.projector, loading=loading) as session:
+        assert session.status()["layout"] == "split"
+
+
+def test_not_even_one_picture_fits(toy_named, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = toy_named("qwen35")
+    with pytest.raises(ModelError, match=r"one picture.*--image-tokens"):
+        large_pictures(toy, monkeypatch, 256)
 
 
 @pytest.mark.parametrize(

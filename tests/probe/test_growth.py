@@ -10,14 +10,16 @@ import psutil
 import pytest
 
 from llmagic.engine import engine as engine_module
-from llmagic.errors import ContextFullError, EvaluationError, ModelError
+from llmagic.errors import ContextFullError, EvaluationError, Interrupted, ModelError
 from llmagic.events import Event, Notice
 from llmagic.model.context import Context, Shape
 from llmagic.session import Session, Turn
 from llmagic.settings import Loading
 from tests.oracle import assert_exact
 from tests.probe.conftest import Opens
+from tests.session.script import say
 from tests.toys import Toy
+from tests.toys.tokenizer import IM_END, vocabulary
 
 START = 512
 ASK: dict[str, Any] = {"max_tokens": 8, "temperature": 0}
@@ -97,6 +99,44 @@ def test_room_for_the_reply_is_made_too(toy_named, open_session: Opens) -> None:
     assert_exact(session, turn)
 
 
+def test_a_long_reply_takes_its_room_as_it_needs_it(
+    toy: Toy, open_session: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "FIRST_ROOM", 64)
+    heard: list[Event] = []
+    turns = []
+    for start in (START, 4096):
+        session = open_session(toy, n_ctx_start=start, n_ctx=4096)
+        first = _ask(session, _words(100, 1))
+        turns.append(_ask(session, "And?", max_tokens=900, heard=heard))
+        assert_exact(session, turns[-1])
+        n_tokens = turns[-1].usage["prompt"]["tokens"] + len(turns[-1].tokens)
+        assert n_tokens > 2 * START, "the test no longer hits the case"
+        assert not _notices(heard) or toy.memory == "swa"
+        # A window would lie in other cells after it, so its models have all the room at first.
+        if start == START:
+            assert _size(session) == 4 * START
+        assert turns[-1].usage["exact"] is True
+        following = _ask(session, "So?")
+        assert following.usage["restored"] == {
+            **following.usage["restored"],
+            "tokens": n_tokens,
+            "tier": "live",
+        }
+        assert_exact(session, following)
+        assert session.ask("So?", after=first, **ASK).usage["restored"]["tokens"] > 100
+    assert turns[0].tokens == turns[1].tokens
+
+
+def test_a_short_reply_takes_no_room_for_a_long_one(
+    toy_named, open_session: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = open_session(toy_named("llama"))
+    say(monkeypatch, [*session.tokenize("That is all."), vocabulary().id(IM_END)])
+    assert _ask(session, "hi", max_tokens=30_000).stop == "end"
+    assert _size(session) == Loading().n_ctx_start
+
+
 def test_never_beyond_the_limit(toy_named, open_session: Opens) -> None:
     session = open_session(toy_named("qwen35"), n_ctx_start=START, n_ctx=1280)
     first = _ask(session, _words(700, 1))
@@ -161,6 +201,94 @@ def test_a_reply_without_room_to_grow_is_cut_and_says_so(
     assert "tokens of room" in notice
     n_tokens = turn.usage["prompt"]["tokens"] + len(turn.tokens)
     assert turn.usage["generated"]["stop"] == "end" or n_tokens == START
+    assert_exact(session, turn)
+
+
+def test_a_size_between_is_better_than_none(
+    toy_named, open_session: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prompt that fits is not refused for the sake of its reply."""
+    session = open_session(toy_named("llama"), n_ctx_start=START)
+    _lack_memory(monkeypatch, 512 * (3 * 2 * 64 * 2 + 12) + engine_module.SPARE_MEMORY)
+    heard: list[Event] = []
+    turn = _ask(session, _words(600, 1), max_tokens=2000, heard=heard)
+    assert _size(session) == 2 * START
+    grown, cut = _notices(heard)
+    assert grown == "the context grew to 1,024 tokens."
+    assert "tokens of room: the context must grow from 512 to 2,048 tokens" in cut
+    assert turn.usage["prompt"]["tokens"] + len(turn.tokens) == 2 * START
+    assert_exact(session, turn)
+
+
+def test_llama_cpp_refuses_all_but_a_size_between(
+    toy: Toy, open_session: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = open_session(toy, n_ctx_start=START, n_ctx=4096)
+    first = _ask(session, _words(100, 1))
+    with monkeypatch.context() as patched:
+        patched.setattr(engine_module, "Context", _limited(2 * START))
+        turn = _ask(session, _words(350, 1), max_tokens=2000)
+    assert _size(session) == 2 * START
+    n_before = first.usage["prompt"]["tokens"] + len(first.tokens)
+    assert turn.usage["restored"]["tokens"] == n_before
+    assert turn.usage["prompt"]["tokens"] + len(turn.tokens) == 2 * START
+    assert_exact(session, turn)
+
+
+@pytest.mark.parametrize("lacking", ["memory", "size", "context", "put back"])
+@pytest.mark.parametrize("toy", ["llama", "qwen35"], indirect=True)
+def test_a_reply_that_cannot_get_more_room(
+    toy: Toy, open_session: Opens, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    monkeypatch.setattr(engine_module, "FIRST_ROOM", 64)
+    session = open_session(toy, n_ctx_start=START, n_ctx=4096)
+    first = turn = _ask(session, _words(100, 1))
+    heard: list[Event] = []
+    with monkeypatch.context() as patched:
+        if lacking == "memory":
+            _lack_memory(patched)
+        elif lacking == "put back":
+            patched.setattr(Context, "write", lambda *_, **__: False)
+        else:
+            patched.setattr(engine_module, "Context", _limited(START if lacking == "size" else 0))
+        if lacking in ("memory", "size"):
+            turn = _ask(session, "And?", max_tokens=900, heard=heard)
+            (notice,) = _notices(heard)
+            assert "the reply ends where the context is full" in notice
+            assert "from 512 to 1,024 tokens" in notice
+            assert turn.stop == "length"
+            assert turn.usage["prompt"]["tokens"] + len(turn.tokens) == START
+        else:
+            failed = ModelError if lacking == "context" else EvaluationError
+            with pytest.raises(failed):
+                _ask(session, "And?", max_tokens=900)
+            assert session.last is first
+    following = _ask(session, "So?", after=turn)
+    n_before = turn.usage["prompt"]["tokens"] + len(turn.tokens)
+    assert following.usage["restored"]["tokens"] == n_before
+    assert_exact(session, following)
+
+
+def test_an_interrupt_while_a_reply_gets_room(
+    toy_named, open_session: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "FIRST_ROOM", 64)
+    session = open_session(toy_named("qwen35"), n_ctx_start=START, n_ctx=4096)
+    first = _ask(session, _words(100, 1))
+
+    def interrupted(*_: object) -> Context:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine_module, "Context", interrupted)
+        with pytest.raises(Interrupted) as caught:
+            _ask(session, "And?", max_tokens=900)
+    usage = caught.value.usage
+    assert usage is not None
+    assert usage["prompt"]["tokens"] + usage["generated"]["tokens"] == START
+    assert len(caught.value.text) > 50
+    turn = _ask(session, "And?", after=first, max_tokens=900)
+    assert turn.text.startswith(caught.value.text.rstrip("\ufffd"))
     assert_exact(session, turn)
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 import pytest
 
 from llmagic.checkpoint import probe
 from llmagic.checkpoint.payload import Layout
 from llmagic.checkpoint.trial import Trial
+from llmagic.engine import engine
+from llmagic.errors import ContextFullError
 from llmagic.events import Event, Notice
 from llmagic.model.context import Context
 from llmagic.session import Session, Turn
@@ -179,6 +183,12 @@ def test_no_layout_is_exact_when_restoring_is_not(
     toy_named, open_session: Opens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Trial, "differs", lambda *_: "it differs")
-    verdict = open_session(toy_named("qwen35")).engine.verdict
+    session = open_session(toy_named("qwen35"), n_ctx_start=512)
+    verdict = session.engine.verdict
     assert verdict.layout is Layout.NONE
     assert [layout for layout, _ in verdict.refused] == ["split", "delta", "whole"]
+    # What the context takes is known all the same.
+    memory = SimpleNamespace(available=engine.SPARE_MEMORY + 100)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    with pytest.raises(ContextFullError, match="must grow from 512 to"):
+        session.ask("word " * 600)

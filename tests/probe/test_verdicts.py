@@ -19,6 +19,7 @@ from llmagic.checkpoint.probe import ONLY_WHOLE, Verdict, candidates
 from llmagic.checkpoint.trial import Trial
 from llmagic.checkpoint.verdicts import ENDED, Record
 from llmagic.events import Event, Notice
+from llmagic.model.context import NoRoomError
 from llmagic.model.loading import Memory
 from tests.probe.conftest import Check, Opens
 from tests.toys import Toy
@@ -203,15 +204,20 @@ def test_nobody_can_tell_of_another_machine(tmp_path: Path) -> None:
         assert record.fatal() == {}
 
 
-def test_an_interrupted_probe_is_no_verdict(
-    toy_named, open_session: Opens, store: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [KeyboardInterrupt, NoRoomError])
+def test_a_probe_that_did_not_come_to_its_end_is_no_verdict(
+    toy_named,
+    open_session: Opens,
+    store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[BaseException],
 ) -> None:
-    def interrupted(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
+    def stopped(*_: Any, **__: Any) -> None:
+        raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(Trial, "differs", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        patched.setattr(Trial, "differs", stopped)
+        with pytest.raises(error):
             open_session(toy_named("qwen35"))
     assert list((store / "probes").iterdir()) == []
     assert open_session(toy_named("qwen35")).status()["layout"] == "split"

@@ -18,11 +18,12 @@ from llmagic.errors import (
     LLMagicError,
     ModelFileError,
     ProjectorError,
+    PromptError,
     TemplateError,
     UsageError,
 )
 from llmagic.events import Delta, Event, Prefill
-from llmagic.prompt.parts import TextPart
+from llmagic.prompt.parts import ReplyPart, TextPart
 from llmagic.session import Session, Turn
 from llmagic.settings import Loading
 from tests import oracle, toys
@@ -283,3 +284,15 @@ def test_a_template_that_refuses(
         session.ask("Hi")
     session = open_session(toy)
     check_usable(session, session.ask(FIRST, max_tokens=5), expected)
+
+
+@pytest.mark.parametrize("toy", ["llama"], indirect=True)
+def test_a_prompt_of_no_tokens(toy: Toy) -> None:
+    """A template that writes contents alone, a vocabulary without BOS, and nothing between."""
+    source = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    with Session(toy.model, template=source, loading=ONE) as session:
+        before = session.status()
+        with pytest.raises(PromptError, match="at least one token"):
+            session.ask([ReplyPart("said before", ())])
+        assert session.status() == before
+        assert session.ask("Hi", max_tokens=2).tokens

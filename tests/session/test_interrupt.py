@@ -147,7 +147,11 @@ def test_in_a_reply(session: Session, cold: Cold, monkeypatch: pytest.MonkeyPatc
     assert n > 3
 
 
-def test_what_was_drawn_is_told(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_was_drawn_is_told(
+    session: Session, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """Also where the listener fails meanwhile, which is no reason to lose the interrupt."""
     whole = session.ask("Say something.", after=None, temperature=0, max_tokens=12)
     monkeypatch.setattr(decode, "READ_EVERY", 60.0)
     sample, drawn = Sampler.sample, []
@@ -160,10 +164,16 @@ def test_what_was_drawn_is_told(session: Session, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Sampler, "sample", stops)
     heard: list[Event] = []
+
+    def hear(event: Event) -> None:
+        heard.append(event)
+        if fails and len(drawn) == 7:
+            raise ZeroDivisionError("a listener's own mistake")
+
     with pytest.raises(Interrupted) as caught:
-        session.ask(
-            "Say something.", after=None, temperature=0, max_tokens=12, on_event=heard.append
-        )
+        session.ask("Say something.", after=None, temperature=0, max_tokens=12, on_event=hear)
+    assert caught.value.usage is not None
+    assert caught.value.usage["generated"]["tokens"] == 7
     assert tuple(drawn) == whole.tokens[:7]
     piece = session.engine.model.vocabulary.piece
     text = b"".join(map(piece, drawn)).decode(errors="replace")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from llmagic.engine import decode
 from llmagic.events import Delta, Encoding, Event, Loading, Prefill
 from llmagic.prompt.parts import ImagePart, TextPart
 from llmagic.session import Session, Turn
+from llmagic.settings import Loading as Opening
 from llmagic.settings import Sampling
 from tests import oracle
 from tests.session.cells import image, prose
@@ -179,6 +181,40 @@ def test_a_long_conversation_can_be_compared_and_hashed(session: Session) -> Non
     assert one == other
     assert hash(one) == hash(other)
     assert len(one.path()) == 3001
+
+
+@only_llama
+def test_another_models_turn_is_read_as_text(
+    toy: Toy, toy_named: Callable[[str], Toy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its tokens are other words here, or none at all."""
+    with (
+        Session(toy.model, store=tmp_path) as writer,
+        Session(toy_named("qwen35").model, projector=False) as reader,
+        Session(toy.model, loading=Opening(kv_type="q8_0")) as same,
+    ):
+        with monkeypatch.context() as patch:
+            # Not what their text is tokenised to.
+            say(patch, [token for letter in "the" for token in writer.tokenize(letter)])
+            turns = [writer.ask("One.", max_tokens=9), writer.ask("Two.", max_tokens=9)]
+        last = reader.ask("Three.", after=turns[1], max_tokens=3)
+        read = last.path()[:2]
+        assert [turn.id for turn in read] == [turn.id for turn in turns]
+        for turn, here in zip(turns, read, strict=True):
+            tokens = tuple(reader.tokenize(turn.text))
+            assert here.tokens == tokens != turn.tokens
+            assert here.text == here.reply.text == turn.text
+        oracle.assert_close(reader, last, tolerance=1e-2)
+        # What a model wrote itself is what it wrote, from the store as well.
+        assert reader.ask("Four.", max_tokens=3).parent is last
+        assert same.ask("Three.", after=turns[1], max_tokens=3).parent is turns[1]
+        back = writer.ask("Four.", after=last, max_tokens=3)
+        assert back.parent.tokens == tuple(writer.tokenize(last.text))
+        oracle.assert_close(writer, back, tolerance=1e-2)
+    with Session(toy.model, store=tmp_path) as writer:
+        recalled = writer.recall(turns[0].id, after=None)
+        assert recalled.tokens_of == turns[0].tokens_of != ""
+        assert writer.ask("Five.", after=recalled, max_tokens=3).parent is recalled
 
 
 def test_the_system_prompt_goes_on_until_it_is_replaced(session: Session) -> None:

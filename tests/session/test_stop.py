@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llmagic.events import Delta, Event
+from llmagic.prompt.parts import TextPart
 from llmagic.session import Session, Turn
 from llmagic.settings import Loading
 from tests import oracle
@@ -81,6 +82,29 @@ def test_a_window_that_is_cut_goes_on_where_it_was(toy_named: Callable[[str], To
         assert turn.stop == "stop"
         assert turn.tokens == (*words, *tokenize("in"))
         go_on(Notebook(session), turn)
+
+
+def test_what_is_left_of_a_token_may_not_fit(toy_named: Callable[[str], Toy]) -> None:
+    """A token of many letters ends a full context, and all but its last letter are more tokens."""
+    with Session(toy_named("llama").model, n_ctx=512) as session:
+        vocabulary = session.engine.model.vocabulary
+        left = {
+            token: vocabulary.tokenize(piece(session, token).decode()[:-1], special=False)
+            for token in range(256, 400)
+            if not vocabulary.is_markup(token)
+        }
+        last = max(left, key=lambda token: len(left[token]))
+        assert len(left[last]) > 1, "the test no longer hits the case"
+        a = session.tokenize("a")
+        asked = "word " * 300
+        before = session.chat.sequence(None, None, (TextPart(asked),)).n_tokens
+        with pytest.MonkeyPatch.context() as patch:
+            say(patch, [*a * (511 - before), last])
+            stop = piece(session, last).decode()[-1]
+            turn = session.ask(asked, stop=stop, max_tokens=1000)
+        assert before + len(turn.tokens) > 512
+        assert (turn.tokens[-len(left[last]) :], turn.stop) == ((*left[last],), "stop")
+        go_on(Notebook(session), session.ask("And?", after=None, max_tokens=3))
 
 
 # Drawn by hand --------------------------------------------------------------------------------

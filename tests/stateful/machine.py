@@ -173,7 +173,7 @@ class Machine(Checks):
     def grow(self, n: int) -> None:
         if n > self.session.engine.context.n_ctx:
             self.context_goes()
-        self.session.engine._make_room(n, 0, lambda event: None)
+        self.session.engine._make_room(n - 1, 1, lambda event: None)
 
     @invariant()
     def books_are_right(self) -> None:
