@@ -82,7 +82,7 @@ frontend: labextension
 	$(NPM) test
 
 # One run, one closing line: the tests and every notebook cell against its stored output. In order,
-# since the tests of the browser come first and take the longest; a file stays with one worker.
+# since what takes the longest comes first (tests/conftest.py); a file stays with one worker.
 pytest: setup labextension
 	$(WITH_TOY) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval \
 	    tests notebooks

@@ -31,6 +31,20 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.load_profile("slow")
 
 
+LONGEST = ("tests/browser/", "tests/stateful/")
+"""What takes the longest begins first: at the end one of two processes would work alone."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests that take long in front; all others stay in their order."""
+
+    def place(item: pytest.Item) -> int:
+        return next((n for n, part in enumerate(LONGEST) if part in item.nodeid), len(LONGEST))
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _store(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep the tests, and every process they start, out of the user's cache folder."""
