@@ -122,7 +122,7 @@ class Kept:
     def _own(self, turn: Turn) -> tuple[Step, ...]:
         """How a turn is evaluated: what follows the reply above it.
 
-        None where this model cannot take it: without a projector for its pictures, or with a
+        Empty where this model cannot take it: without a projector for its pictures, or with a
         template that refuses it.
         """
         place = (turn.system, *(each.id for each in turn.path()))

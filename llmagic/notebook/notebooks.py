@@ -79,13 +79,18 @@ class Notebooks:
         name : str
             Of the notebook. One that was renamed is known by its old name until a cell runs.
         knows : callable
-            Whether a conversation has what is asked about.
+            Whether a conversation has what is asked about; for a name that is not known.
+
+        Returns
+        -------
+        bool
+            Whether it has one.
         """
-        for each in [self._all[name]] if name in self._all else [self.current, *self._all.values()]:
-            if name in self._all or knows(each):
-                self.current = each
-                return True
-        return False
+        named = self._all.get(name)
+        others = (self.current, *self._all.values())
+        found = named or next((each for each in others if knows(each)), None)
+        self.current = found or self.current
+        return found is not None
 
     def _named(self, name: str) -> Conversation:
         if name not in self._all:
