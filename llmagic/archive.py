@@ -73,14 +73,13 @@ class Archive:
         key = asked_key(before, turn.sampling, self._fingerprint)
         given = Answer(turn.reply, turn.text, turn.stop, turn.thought, turn.rounds, turn.exact)
         self._keep_answer(key, given, turn.id)
-        known = self._turns.get(turn.id)
         self._keep(turn)
         if self._store is None:
             return
         for part in turn.parts:
             if isinstance(part, ImagePart):
                 self._put_picture(part.picture)
-        self._write_turn(turn, known, source)
+        self._write_turn(turn, source)
         asked = self.read(Kind.ASKED, key)
         if asked is not None and asked.get("turn") != turn.id:
             # What is there is not written again, and this is the reply that counts now.
@@ -93,19 +92,19 @@ class Archive:
         if known is None or known.after != turn.after:
             self._keep(turn)
             if self._store is not None:
-                self._write_turn(turn, known)
+                self._write_turn(turn)
 
-    def _write_turn(self, turn: Turn, known: Turn | None, source: str | None = None) -> None:
-        """Write a turn, unless it was written as it stands; `known` is how it stood, if it did."""
+    def _write_turn(self, turn: Turn, source: str | None = None) -> None:
+        """Write a turn, unless it was written as it stands, or waits to be."""
         assert self._store is not None
         key = self.key(turn.id)
         document = _to_json(turn) | ({} if source is None else {"source": source})
-        there = self.read(Kind.TURN, key) if self._store.has(Kind.TURN, key) else None
-        if there is not None and there.get("after") == turn.after:
-            return
-        if there is not None or (known is not None and known.after != turn.after):
+        there = self.read(Kind.TURN, key)
+        if there is not None:
+            if there.get("after") == turn.after:
+                return
             # What is there, or waits to be, is not written again, and it stood on another turn.
-            document |= {"source": there["source"]} if there and "source" in there else {}
+            document |= {"source": there["source"]} if "source" in there else {}
             self._store.remove(Kind.TURN, key)
         self.write(Kind.TURN, key, document)
 
@@ -273,7 +272,7 @@ class Archive:
         self._store.put(kind, name, arrays={"json": text}, meta=labels)
 
     def read(self, kind: Kind, name: bytes) -> dict[str, Any] | None:
-        """A document that was written; None where it is not there, or damaged."""
+        """A document that was written, or waits to be; None where it is not there, or damaged."""
         entry = self._store.get(kind, name) if self._store is not None else None
         if entry is None:
             return None

@@ -128,8 +128,12 @@ class Store:
     def get(self, kind: Kind, name: bytes) -> Entry | None:
         """An entry, every byte of it verified; None when it is missing or damaged.
 
-        A damaged file is removed where possible and warned about once. The arrays are read-only.
+        One that waits to be written is there already, as it was put. A damaged file is removed
+        where possible and warned about once. The arrays must not be written to.
         """
+        waiting = self._writer.waiting(kind, name)  # first: what is written meanwhile is there
+        if waiting is not None:
+            return waiting.entry
         return self._read(kind, name, self._folder.read)
 
     def _read(self, kind: Kind, name: bytes, how: Callable[[Kind, bytes], _T]) -> _T | None:

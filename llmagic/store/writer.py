@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from llmagic.store.container import DamagedError, Kind, pack
+from llmagic.store.container import DamagedError, Entry, Kind, pack
 from llmagic.store.eviction import Parents, evict
 from llmagic.store.files import AbandonedError
 from llmagic.store.folder import Folder
@@ -56,6 +56,12 @@ class Job:
     @property
     def n_bytes(self) -> int:
         return sum(array.nbytes for array in self.arrays.values())
+
+    @property
+    def entry(self) -> Entry:
+        """What reading it gives once it is written."""
+        parent = {} if self.parent is None else {"parent": self.parent.hex()}
+        return Entry({**self.meta, **parent}, dict(self.arrays))
 
 
 class Writer:
@@ -161,6 +167,15 @@ class Writer:
             self._count(dropped, -1)
         for job in dropped:
             self._tell(job, False)
+
+    def waiting(self, kind: Kind, name: bytes) -> Job | None:
+        """The newest job of this name, of those that wait or are being written."""
+        if os.getpid() != self._process:
+            return None
+        with self._changed:
+            current = None if self._unwanted else self._current
+            jobs = [*([] if current is None else [current]), *self._jobs]
+        return next((job for job in reversed(jobs) if job.key == (kind, name)), None)
 
     def parents(self) -> dict[bytes, bytes]:
         """Which checkpoint is to stand on which, of those that wait or are being written."""

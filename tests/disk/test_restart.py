@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from llmagic.settings import Loading
 from llmagic.store import Header, Kind, New, Store
 from llmagic.store.folder import Folder
 from tests.oracle import assert_exact, sequence_of
+from tests.store.holding import held
 from tests.store.mounting import Mount
 from tests.toys import Toy
 
@@ -639,18 +641,21 @@ def test_a_relative_store_stays_where_it_is(
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
+@pytest.mark.parametrize("waits", [False, True])
 def test_a_turn_that_was_given_again_stands_on_what_it_stood_on_then(
-    toy_named: Callable[[str], Toy], tmp_path: Path
+    toy_named: Callable[[str], Toy], tmp_path: Path, waits: bool
 ):
     """The same reply under another turn of the same words: what is stored says which one."""
     toy, settings = toy_named("llama"), {"temperature": 0}
     with open_session(toy, tmp_path) as session:
-        first = session.ask("One?", after=None, max_tokens=3, **settings)
-        below = session.ask("Two?", max_tokens=3, source="two", **settings)
-        # Of the same content, and another turn: the settings count.
-        other = session.ask("One?", after=None, max_tokens=3, seed=7, **settings)
-        assert other.id != first.id
-        again = session.ask("Two?", after=other, max_tokens=3, replay=True, **settings)
+        with held(session.store) if waits else nullcontext():
+            session.ask("One?", after=None, max_tokens=3, **settings)
+            below = session.ask("Two?", max_tokens=3, source="two", **settings)
+            assert waits or session.store.flush(60)
+            # Of the same content, and another turn: the settings count.
+            other = session.ask("One?", after=None, max_tokens=3, seed=7, **settings)
+            assert other.id != below.path()[0].id
+            again = session.ask("Two?", after=other, max_tokens=3, replay=True, **settings)
         assert again.id == below.id
         assert again.usage["generated"]["stop"] == "replayed"
         assert session.store.flush(60)

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from llmagic.store import TOUCH_SECONDS, Kind, New, Store, root
 from llmagic.store.container import VERSION
 from tests.store.conftest import MIB, Open, Opened, arrays_of, same
+from tests.store.holding import held
 
 A, B, C = b"\x0a" * 32, b"\x0b" * 32, b"\x0c" * 32
 
@@ -222,7 +223,7 @@ def test_without_its_parent_nothing_is_written(opened: Opened):
 
 def test_children_of_what_the_queue_refused_are_not_written(open_store: Open):
     opened = open_store(queue=4000)
-    with held(opened):
+    with held(opened.store):
         first = opened.put(Kind.CHECKPOINT, A, scale=2)
         refused = opened.put(Kind.CHECKPOINT, B, parent=A, scale=2)
         assert refused == [False]
@@ -247,29 +248,9 @@ def test_an_orphan_is_written_again_with_its_new_parent(opened: Opened):
 # --- the queue ------------------------------------------------------------------------------------
 
 
-class held:  # noqa: N801
-    """Keeps a store's thread from writing: another entry's `done` waits."""
-
-    def __init__(self, opened: Opened) -> None:
-        self.opened = opened
-        self.free = threading.Event()
-        self.reached = threading.Event()
-
-    def __enter__(self) -> None:
-        def done(_: bool) -> None:
-            self.reached.set()
-            assert self.free.wait(30)
-
-        self.opened.store.put(Kind.ASKED, b"held", arrays={}, meta={}, done=done)
-        assert self.reached.wait(30)
-
-    def __exit__(self, *_: object) -> None:
-        self.free.set()
-
-
 def test_a_full_queue_refuses_at_once_and_recovers(open_store: Open):
     opened = open_store(queue=10_000)
-    with held(opened):
+    with held(opened.store):
         start = time.monotonic()
         told = [opened.put(Kind.CHECKPOINT, bytes([i]), i) for i in range(20)]
         assert time.monotonic() - start < 2
@@ -312,7 +293,7 @@ def test_a_state_larger_than_the_queue_is_written_with_its_rows(open_store: Open
 def test_turns_and_their_pictures_are_accepted_beside_any_checkpoint(open_store: Open):
     """They are put once; a checkpoint comes again with the next that stands on it."""
     opened = open_store(queue=1_000_000)
-    with held(opened):
+    with held(opened.store):
         large = put_rows_and_state(opened, A, 50_000, 1_200_000)
         assert opened.put(Kind.CHECKPOINT, B) == [False]
         once = [Kind.TURN, Kind.ASKED, Kind.IMAGE, Kind.EMBEDDING]
@@ -324,7 +305,7 @@ def test_turns_and_their_pictures_are_accepted_beside_any_checkpoint(open_store:
 
 def test_pictures_that_wait_are_bounded(open_store: Open):
     opened = open_store(queue=20_000)
-    with held(opened):
+    with held(opened.store):
         told = [opened.put(Kind.EMBEDDING, bytes([i]), scale=9) for i in range(4)]  # 9,216 each
         assert told == [[], [], [False], [False]]
         checkpoint = opened.put(Kind.CHECKPOINT, A)
@@ -336,7 +317,7 @@ def test_pictures_that_wait_are_bounded(open_store: Open):
 
 def test_rows_are_refused_with_their_state(open_store: Open):
     opened = open_store(queue=1_000_000, budget=2_000_000)
-    with held(opened):
+    with held(opened.store):
         assert opened.put(Kind.CHECKPOINT, B) == []
         assert put_rows_and_state(opened, A, 50_000, 1_200_000) == [[False], [False]]
     assert opened.store.flush(10)
@@ -364,8 +345,28 @@ def test_one_entry_larger_than_the_budget_is_refused(open_store: Open):
     assert not opened.warnings
 
 
+def test_what_waits_is_read_as_it_was_put_last(opened: Opened):
+    assert opened.put_now(Kind.TURN, A, 1)
+    with held(opened.store):
+        assert opened.store.remove(Kind.TURN, A)
+        assert opened.store.get(Kind.TURN, A) is None
+        opened.put(Kind.TURN, A, 2)
+        opened.put(Kind.CHECKPOINT, B, 3, parent=A)
+        waiting = opened.store.get(Kind.TURN, A), opened.store.get(Kind.CHECKPOINT, B)
+        assert not opened.store.has(Kind.TURN, A)
+        opened.store.remove(Kind.CHECKPOINT, B)
+        assert opened.store.get(Kind.CHECKPOINT, B) is None
+    assert opened.store.flush(10)
+    assert opened.store.has(Kind.TURN, A)
+    turn, checkpoint = waiting
+    assert turn is not None
+    assert same(turn.arrays, arrays_of(Kind.TURN, 2))
+    assert checkpoint is not None
+    assert checkpoint.meta["parent"] == A.hex()
+
+
 def test_what_is_removed_while_it_waits_is_not_written(opened: Opened):
-    with held(opened):
+    with held(opened.store):
         told = [opened.put(kind, name) for kind in (Kind.TURN, Kind.IMAGE) for name in (A, B)]
         rows = put_rows_and_state(opened, C, 1000, 1000)
         assert opened.store.remove(Kind.TURN, A)
@@ -413,7 +414,7 @@ def test_the_thread_ends_with_the_queue(opened: Opened):
 
 
 def test_flush_says_when_it_took_too_long(opened: Opened):
-    with held(opened):
+    with held(opened.store):
         opened.put(Kind.TURN, A)
         assert not opened.store.flush(0.05)
     assert opened.store.flush(10)
