@@ -9,6 +9,7 @@ the tanh ones. So exporting renames tensors and rearranges none.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -53,6 +54,31 @@ class Shape:
         return asdict(self)
 
 
+@cache
+def has_bfloat16(device: str) -> bool:
+    """Whether a kind of device multiplies matrices in bfloat16 faster than in float32."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    features = torch.cpu.get_capabilities()
+    return any(features.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def quick(device: str) -> torch.autocast:
+    """Matrix products in bfloat16 where that is faster; weights and sums stay float32."""
+    return torch.autocast(device, torch.bfloat16, enabled=has_bfloat16(device))
+
+
+def precise(x: Tensor) -> torch.autocast:
+    """Everything in float32, whatever is around it."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool = False) -> Tensor:
+    """Of torch, in float32: on a CPU its backward pass takes longer in bfloat16."""
+    with precise(q):
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), is_causal=is_causal)
+
+
 class Norm(nn.Module):
     """RMS norm with weights."""
 
@@ -93,7 +119,7 @@ class Attention(nn.Module):
         k = k.repeat_interleave(group, 1)
         v = v.transpose(1, 2).repeat_interleave(group, 1)
         # Padding stands on the right, where no real token looks.
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+        y = attention(q, k, v, is_causal=True).transpose(1, 2)
         return self.out((y * torch.sigmoid(gate)).reshape(batch, tokens, -1))
 
 
@@ -131,7 +157,8 @@ class DeltaNet(nn.Module):
         repeat = shape.value_heads // shape.key_heads
         q = _unit(q, shape.epsilon).repeat(1, repeat, 1, 1) * shape.state**-0.5
         k = _unit(k, shape.epsilon).repeat(1, repeat, 1, 1)
-        y = delta_rule(q, k, v, beta, gate.transpose(1, 2)).transpose(1, 2)
+        with precise(x):
+            y = delta_rule(q, k, v, beta, gate.transpose(1, 2)).transpose(1, 2)
         z = self.z(x).view(batch, tokens, shape.value_heads, shape.state)
         y = self.norm(y.to(x.dtype)) * F.silu(z)
         return self.out(y.reshape(batch, tokens, -1))
@@ -299,7 +326,7 @@ class VisionBlock(nn.Module):
         qkv = self.qkv(self.ln1(x)).view(*shape[:2], 3, self.heads, -1)
         q, k, v = qkv.unbind(2)
         q, k = rotate(q, rotation).transpose(1, 2), rotate(k, rotation).transpose(1, 2)
-        y = F.scaled_dot_product_attention(q, k, v.transpose(1, 2))
+        y = attention(q, k, v.transpose(1, 2))
         x = x + self.out(y.transpose(1, 2).reshape(shape))
         return x + self.down(F.gelu(self.up(self.ln2(x)), approximate="tanh"))
 

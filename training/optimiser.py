@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training.net import has_bfloat16
+
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic that takes all singular values near 1 (Keller Jordan's Muon)."""
 
@@ -58,11 +60,14 @@ def _orthogonal(matrices: Tensor, steps: int = 5) -> Tensor:
     """Nearly orthogonal matrices of the same row and column spaces, (n, rows, columns)."""
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
+    if has_bfloat16(x.device.type):
+        x = x.bfloat16()
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     a, b, c = _NEWTON_SCHULZ
     for _ in range(steps):
         square = x @ x.mT
         x = a * x + torch.baddbmm(square, square, square, beta=b, alpha=c) @ x
+    x = x.to(matrices.dtype)
     return x.mT if tall else x
 
 

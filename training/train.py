@@ -21,7 +21,7 @@ from torch import Tensor
 
 from training import vision
 from training.data import Batch, Pools
-from training.net import Model, Shape
+from training.net import Model, Shape, quick
 from training.optimiser import Optimiser
 from training.pictures import Pictures
 from training.plan import Plan, Round
@@ -195,7 +195,8 @@ class Trainer:
     def _states(self, batch: Batch, seen: Tensor) -> list[Tensor]:
         places = [group.places for group in batch.pictures]
         where = torch.cat(places) if places else batch.ids.new_zeros(0)
-        return self.model.text(self.model.embed(batch.ids, seen, where), batch.positions)
+        with quick(self.device.type):
+            return self.model.text(self.model.embed(batch.ids, seen, where), batch.positions)
 
     def _probed(self, batch: Batch, states: list[Tensor]) -> tuple[Tensor, ...]:
         kinds = torch.full_like(batch.ids, -1)

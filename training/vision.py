@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from llmagic.demo.picture import COLOURS, SHAPES
-from training.net import Vision
+from training.net import Vision, quick
 from training.optimiser import Optimiser
 from training.pictures import Pictures, Scenes
 from training.plan import Plan
@@ -50,7 +50,9 @@ def embed(vision: Vision, pixels: Tensor) -> Tensor:
     """Embeddings of pictures, flat; always as many at once, or all would be compiled anew."""
     missing = -len(pixels) % AT_ONCE
     parts = F.pad(pixels, (0, 0, 0, 0, 0, 0, 0, missing)).split(AT_ONCE)
-    return torch.cat([vision(part) for part in parts])[: len(pixels)].flatten(0, 1)
+    with quick(pixels.device.type):
+        seen = torch.cat([vision(part) for part in parts])
+    return seen[: len(pixels)].flatten(0, 1).float()
 
 
 def look(

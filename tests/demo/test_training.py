@@ -16,7 +16,7 @@ from training import data  # noqa: E402
 from training.__main__ import ABOUT, main  # noqa: E402
 from training.dialogues import DRILLS, Looks  # noqa: E402
 from training.export import export  # noqa: E402
-from training.net import CHUNK, Model, Shape, delta_rule  # noqa: E402
+from training.net import CHUNK, Model, Shape, delta_rule, quick  # noqa: E402
 from training.plan import Plan, Round  # noqa: E402
 from training.probes import MOST, SIZES, SPOTS, Probes  # noqa: E402
 from training.start import load  # noqa: E402
@@ -64,6 +64,30 @@ def test_the_delta_rule_in_chunks_is_the_one_token_by_token(tokens: int) -> None
         wanted.append((q[:, :, t].unsqueeze(-2) @ state).squeeze(-2))
     found = delta_rule(q, k, v, beta, gate)
     torch.testing.assert_close(found, torch.stack(wanted, 2), atol=1e-5, rtol=1e-4)
+
+
+def test_bfloat16_has_the_gradients_of_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(3)
+    text = Model(SHAPE).text
+    ids = torch.randint(0, SHAPE.n_vocab, (2, 70))
+    positions = torch.arange(70).expand(3, 2, 70)
+
+    def gradients(*, fast: bool) -> dict[str, torch.Tensor]:
+        monkeypatch.setattr("training.net.has_bfloat16", lambda _: fast)
+        text.zero_grad()
+        with quick("cpu"):
+            states = text(text.embed(ids), positions)
+        assert states[-1].dtype == torch.float32
+        logits = text.logits(states[-1][:, :-1])
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()).backward()
+        return {n: p.grad.clone() for n, p in text.named_parameters() if p.grad is not None}
+
+    exact, found = gradients(fast=False), gradients(fast=True)
+    for name, value in exact.items():
+        assert found[name].dtype == torch.float32, name
+        assert not torch.equal(found[name], value), name
+        alike = torch.cosine_similarity(found[name].flatten(), value.flatten(), 0)
+        assert alike > 0.99, name
 
 
 def test_probes_read_a_pictures_number_what_it_has_and_where() -> None:
