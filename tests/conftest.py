@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +20,10 @@ if hasattr(os, "sched_setaffinity"):
     worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
     number = int(worker) if worker.isdigit() else os.getpid()
     os.sched_setaffinity(0, {cores[number % len(cores)]})
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that is started from here.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A machine that does something else at the same time is no failure.
 settings.register_profile("quick", deadline=None, max_examples=25)
