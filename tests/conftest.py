@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.patience import wait_for_the_disk
 from tests.toys import TOYS, Toy, write
 
 # One core for each test process and its kernels, so that none of them waits for another's threads.
@@ -24,6 +25,8 @@ if hasattr(os, "sched_setaffinity"):
 # What a shell starts in the background ignores Ctrl-C, and so would all that is started from here.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+wait_for_the_disk()
 
 # A machine that does something else at the same time is no failure.
 settings.register_profile("quick", deadline=None, max_examples=25)
