@@ -85,7 +85,7 @@ frontend: labextension
 # since what takes the longest comes first (tests/conftest.py); a file stays with one worker.
 pytest: setup labextension
 	$(WITH_TOY) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval \
-	    tests notebooks
+	    --nbval-kernel-startup-timeout 300 tests notebooks
 
 test-slow: setup labextension
 	$(WITH_TOY) $(BIN)/python -m pytest -m 'slow or not slow' tests

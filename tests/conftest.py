@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
+from tests.patience import wait_for_the_disk
 from tests.toys import TOYS, Toy, write
 
 # One core for each test process and its kernels, so that none of them waits for another's threads.
@@ -19,9 +22,17 @@ if hasattr(os, "sched_setaffinity"):
     number = int(worker) if worker.isdigit() else os.getpid()
     os.sched_setaffinity(0, {cores[number % len(cores)]})
 
-# A machine that does something else at the same time is no failure.
-settings.register_profile("quick", deadline=None, max_examples=25)
-settings.register_profile("slow", deadline=None, max_examples=100)
+# What a shell starts in the background ignores Ctrl-C, and so would all that is started from here.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+wait_for_the_disk()
+
+# A machine that does something else at the same time is no failure, and neither is the day: new
+# examples are for the longer campaigns.
+ANYWHERE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", ANYWHERE, max_examples=25, derandomize=True)
+settings.register_profile("slow", ANYWHERE, max_examples=100, derandomize=False, print_blob=True)
 settings.load_profile("quick")
 
 

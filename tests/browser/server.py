@@ -14,7 +14,7 @@ from typing import Any
 
 BUILT = Path(__file__).resolve().parents[2] / "llmagic" / "labextension"
 
-LIMIT = 90.0
+LIMIT = 300.0
 """Seconds the server may take to answer."""
 
 
@@ -88,7 +88,7 @@ class Server:
         """Ask the server's REST interface."""
         headers = {"Authorization": f"token {self.token}"}
         request = urllib.request.Request(self.url(f"api/{path}"), headers=headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=LIMIT) as response:
             body = response.read()
         return json.loads(body) if body else None
 
@@ -101,7 +101,7 @@ class Server:
         """End the server and its kernels."""
         self.stop_kernels()
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(LIMIT)
         self._log.close()
 
     def _wait(self, log: Path) -> None:

@@ -274,7 +274,7 @@ def test_cells_run_on_a_full_disk_and_on_one_that_cannot_be_written_to(
         for index in range(N_CELLS):
             turns.append(ask_cell(session, toy, index, turns[-1] if turns else None, on_event=hear))
             assert_exact(session, turns[-1])
-        session.store.flush(30)
+        assert session.store.flush(120)
         ask_cell(session, toy, 0, None, on_event=hear)
         assert not session.store.writes
     (warning,) = told
@@ -286,7 +286,7 @@ def test_cells_run_on_a_full_disk_and_on_one_that_cannot_be_written_to(
             turn = ask_cell(session, toy, index, turns[index - 1] if index else None, on_event=hear)
             assert turn.id == turns[index].id or not turn.usage["exact"]
             assert turn.usage["restored"]["tier"] == "disk" or index
-        session.store.flush(30)
+        assert session.store.flush(120)
         session.ask("And?", max_tokens=1, on_event=hear)
     (warning,) = told
     assert "Read-only" in warning
@@ -299,7 +299,7 @@ def test_what_waits_to_be_written_counts_as_memory(
     real = os.fsync
 
     def slow(descriptor: int) -> None:
-        assert free.wait(60)
+        assert free.wait(300)
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", slow)
@@ -328,7 +328,7 @@ def test_states_larger_than_the_queue_are_kept(
     loading = Loading(memory_budget=80_000)
     with open_session(toy, tmp_path, loading=loading) as session:
         turn = ask_cell(session, toy, 0, None)
-        assert session.store.flush(60)
+        assert session.store.flush(120)
         sizes = {record.name: record.n_bytes for record in session.store.records(Kind.STATE)}
         assert min(sizes.values()) > disk.queue(loading.memory_budget)
         assert sizes.keys() == {each.name for each in session.store.records(Kind.CHECKPOINT)}
@@ -375,7 +375,7 @@ def test_what_is_forgotten_while_it_waits_does_not_come_back(
     real, flush = os.fsync, Store.flush
 
     def slow(descriptor: int) -> None:
-        assert free.wait(60)
+        assert free.wait(300)
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", slow)
@@ -385,7 +385,7 @@ def test_what_is_forgotten_while_it_waits_does_not_come_back(
             patch.setattr(Store, "flush", lambda self, _: flush(self, 0.05))
             session.forget(turn)
         free.set()
-        assert session.store.flush(60)
+        assert session.store.flush(120)
         assert session.store.writes
         left = {record.kind for record in session.store.records()}
     assert left.isdisjoint({Kind.TURN, Kind.CHECKPOINT, Kind.STATE})
@@ -399,12 +399,12 @@ def test_what_a_waiting_turn_stands_on_is_not_forgotten(
     real, flush = os.fsync, Store.flush
 
     def slow(descriptor: int) -> None:
-        assert free.wait(60)
+        assert free.wait(300)
         real(descriptor)
 
     with open_session(toy, tmp_path) as session:
         first = ask_cell(session, toy, 0, None)
-        assert session.store.flush(60)
+        assert session.store.flush(120)
         monkeypatch.setattr(os, "fsync", slow)
         second = ask_cell(session, toy, 1, first)
         with monkeypatch.context() as patch:
@@ -431,7 +431,7 @@ def test_forgetting_reads_each_header_once(
     with open_session(toy, tmp_path) as session:
         for index in range(5):
             turns.append(ask_cell(session, toy, index, turns[-1] if turns else None))
-        assert session.store.flush(60)
+        assert session.store.flush(120)
         n_checkpoints = len([*session.store.records(Kind.CHECKPOINT)])
         monkeypatch.setattr(Folder, "header", counting)
         for turn in reversed(turns):
@@ -445,7 +445,7 @@ def test_inexact_checkpoints_stay_out(toy_named, tmp_path: Path):
     toy = toy_named("llama")
     with open_session(toy, tmp_path) as session:
         first = ask_cell(session, toy, 0, None)
-        session.store.flush(10)
+        assert session.store.flush(120)
         # The reply's checkpoint is lost everywhere: it is evaluated in chunks from now on.
         shutil.rmtree(tmp_path / "v1" / Kind.CHECKPOINT.value)
         session.engine.checkpoints.tree.clear()
@@ -468,7 +468,7 @@ def test_a_checkpoint_missing_at_the_beginning_is_met_once(
         for index in range(8):
             turns.append(ask_cell(session, toy, index, turns[-1] if turns else None))
         first = next(step for step in sequence_of(session, turns[0]).steps if step.boundary)
-        assert session.store.flush(60)
+        assert session.store.flush(120)
         assert session.store.remove(Kind.CHECKPOINT, first.key)
     looked: list[bytes] = []
     meta = Store.meta
@@ -499,7 +499,7 @@ def test_a_busy_conversation_is_used_as_a_whole(
             turns.append(ask_cell(session, toy, index, turns[-1] if turns else None))
             now[0] += 20
             if index == 3:
-                assert session.store.flush(60)
+                assert session.store.flush(120)
                 files = [*(tmp_path / "v1" / Kind.TURN.value).iterdir()]
                 for file in files:
                     os.utime(file, (1e9, 1e9))
@@ -557,14 +557,14 @@ def test_two_kernels_remember_what_each_cell_gave_before(
     toy = toy_named("llama")
     with open_session(toy, tmp_path) as one, open_session(toy, tmp_path) as other:
         turn = ask_cell(one, toy, 0, None)
-        assert one.store.flush(60)
+        assert one.store.flush(120)
         assert ask_cell(other, toy, 0, None).id == turn.id
         assert [*one.earlier(turn)] == [*other.earlier(turn)] == []
         earlier = []
         for index, session in enumerate((one, other), start=1):
             earlier.append(session.ask(f"Version {index}", max_tokens=2, source=f"cell {index}"))
             session.replaces(turn, earlier[-1].id)
-            assert session.store.flush(60)
+            assert session.store.flush(120)
     with open_session(toy, tmp_path) as later:
         found = [(each.id, source) for each, source in later.earlier(turn)]
     assert found == [(each.id, f"cell {index}") for index, each in enumerate(earlier, start=1)]
@@ -576,7 +576,7 @@ def test_what_a_cell_gave_before_is_used_with_its_turn(
     toy = toy_named("llama")
     with open_session(toy, tmp_path) as session:
         turn = ask_cell(session, toy, 0, None)
-        assert session.store.flush(60)
+        assert session.store.flush(120)
         named = {*(tmp_path / "v1" / Kind.ASKED.value).iterdir()}
         for number in range(3):
             session.replaces(turn, f"{number:032x}")
@@ -651,14 +651,14 @@ def test_a_turn_that_was_given_again_stands_on_what_it_stood_on_then(
         with held(session.store) if waits else nullcontext():
             session.ask("One?", after=None, max_tokens=3, **settings)
             below = session.ask("Two?", max_tokens=3, source="two", **settings)
-            assert waits or session.store.flush(60)
+            assert waits or session.store.flush(120)
             # Of the same content, and another turn: the settings count.
             other = session.ask("One?", after=None, max_tokens=3, seed=7, **settings)
             assert other.id != below.path()[0].id
             again = session.ask("Two?", after=other, max_tokens=3, replay=True, **settings)
         assert again.id == below.id
         assert again.usage["generated"]["stop"] == "replayed"
-        assert session.store.flush(60)
+        assert session.store.flush(120)
     with open_session(toy, tmp_path) as session:
         recalled = session.recall(below.id, after=None, source="two")
         assert recalled.after == other.id

@@ -301,7 +301,7 @@ def test_a_conversation_larger_than_the_memory(toy: Toy, tmp_path: Path):
         turns = [
             session.ask(f"Q{index} " + "words here " * 30, max_tokens=6) for index in range(14)
         ]
-        session.store.flush(10)
+        assert session.store.flush(120)
         assert session.engine.checkpoints.tree.n_bytes <= loading.memory_budget
         for index in (13, 7, 2, 13):
             turn = session.ask(turns[index].parts, after=turns[index].parent, max_tokens=6)
@@ -415,7 +415,7 @@ def test_a_state_that_is_missing_on_disk_alone_is_written_again(toy_named: Named
     toy = toy_named("qwen35")
     with Session(toy.model, store=tmp_path) as session:
         first = session.ask("one " * 30, max_tokens=3)
-        session.store.flush(10)
+        assert session.store.flush(120)
         states = {*tmp_path.glob(f"*/{Kind.STATE.value}/*")}
         second = session.ask("two", after=first, max_tokens=3)
     assert states

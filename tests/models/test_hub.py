@@ -171,7 +171,7 @@ def test_the_environment_names_hub_cache_and_offline_mode(
             check=False,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
 
     offline = run(HF_HUB_OFFLINE="1")

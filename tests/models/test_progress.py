@@ -50,7 +50,7 @@ def test_a_download_on_a_terminal_has_a_bar(local_hub: LocalHub, tmp_path: Path)
     local_hub.repos["u/a"] = Repo({"a-Q8_0.gguf": b"GGUF" * (4 * MIB)})
     command = f"{sys.executable} -m llmagic models get u/a"
     environment = {**os.environ, "HF_ENDPOINT": local_hub.address, "HF_HOME": str(tmp_path / "hf")}
-    child = pexpect.spawn(command, env=environment, timeout=120, encoding="utf-8")
+    child = pexpect.spawn(command, env=environment, timeout=300, encoding="utf-8")
     child.expect("downloading a-Q8_0.gguf: ░+ 0.0 of 16.0 MiB")
     child.expect(r"\r\x1b\[K.*a-Q8_0.gguf\r\n")
     child.expect(pexpect.EOF)

@@ -311,7 +311,7 @@ _MESSAGE = (
 )
 
 
-_fixture = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+_fixture = settings(suppress_health_check=[*HealthCheck])
 
 
 @settings(_fixture, max_examples=20)

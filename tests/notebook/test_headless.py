@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from traitlets.config import Config
 
 from tests.notebook.conftest import write_picture
-from tests.notebook.kernel import Kernel
+from tests.notebook.kernel import LIMIT, Kernel
 from tests.toys import Toy
 
 QUESTIONS = [
@@ -52,11 +54,26 @@ def outputs(notebook: Any) -> list[list[dict[str, Any]]]:
     return found
 
 
+def execute(notebook: Any, folder: Path) -> None:
+    """Run a notebook as nbclient does, its kernel on files for sockets: ports may be taken."""
+    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+        config = Config()
+        config.KernelManager.transport = "ipc"
+        config.KernelManager.ip = f"{sockets}/socket"
+        NotebookClient(
+            notebook,
+            config=config,
+            startup_timeout=int(LIMIT),
+            iopub_timeout=int(LIMIT),
+            resources={"metadata": {"path": str(folder)}},
+        ).execute()
+
+
 @pytest.fixture
 def executed(tmp_path: Path, qwen35: Toy) -> Any:
     path = make_notebook(tmp_path, qwen35)
     notebook = nbformat.read(path, 4)
-    NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    execute(notebook, tmp_path)
     nbformat.validate(notebook)
     nbformat.write(notebook, path)
     return notebook
@@ -82,6 +99,7 @@ def test_jupyter_execute_and_a_front_end_give_the_same(
 ) -> None:
     path = tmp_path / "book.ipynb"
     command = [sys.executable, "-m", "jupyter", "execute", str(path), "--output=again.ipynb"]
+    command.append(f"--startup_timeout={LIMIT:.0f}")
     # Another store: the same must be computed again, not replayed.
     environment = os.environ | {"LLMAGIC_STORE": str(tmp_path / "other")}
     subprocess.run(command, check=True, capture_output=True, env=environment)
@@ -101,6 +119,7 @@ def test_jupyter_execute_and_a_front_end_give_the_same(
 
 def nbval(path: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider", str(path)]
+    command.append(f"--nbval-kernel-startup-timeout={LIMIT:.0f}")
     return subprocess.run(command, cwd=path.parent, capture_output=True, text=True, check=False)
 
 
@@ -120,7 +139,6 @@ def test_nbval_passes_and_can_fail(executed: Any, tmp_path: Path) -> None:
 def test_a_failing_cell_stops_the_run(tmp_path: Path, qwen35: Toy, cell: str) -> None:
     path = make_notebook(tmp_path, qwen35, cell, "print('not reached')")
     notebook = nbformat.read(path, 4)
-    client = NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}})
     with pytest.raises(CellExecutionError, match="UsageError"):
-        client.execute()
+        execute(notebook, tmp_path)
     assert not notebook.cells[-1].outputs

@@ -50,7 +50,7 @@ def interrupt(kernel: Kernel, phase: str, code: str) -> Outcome:
     assert outcome.error == "Interrupted"
     assert outcome.message.startswith("Interrupted: ")
     assert "\n" not in outcome.message.strip()
-    assert took < 10
+    assert took < 60
     assert outcome.text.endswith(INTERRUPTED)
     assert outcome.shown["text/markdown"].endswith(f"*{INTERRUPTED}*")
     assert outcome.usage["generated"]["stop"] == "interrupt"

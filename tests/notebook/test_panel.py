@@ -233,10 +233,14 @@ def test_a_late_thread_of_cells_is_waited_for() -> None:
     """On a busy machine the main thread wakes up late, though no cell runs."""
 
     class Loop:
-        def add_callback(self, run: Callable[[], None]) -> None:
-            threading.Timer(2 * PATIENCE, run).start()
+        is_free = False
 
-    shell = SimpleNamespace(kernel=SimpleNamespace(io_loop=Loop()))
+        def add_callback(self, run: Callable[[], None]) -> None:
+            if self.is_free:
+                threading.Timer(2 * PATIENCE, run).start()
+
+    loop = Loop()
+    shell = SimpleNamespace(kernel=SimpleNamespace(io_loop=loop))
     runtime = SimpleNamespace(
         shell=shell, conversation=Conversation(), recall_versions=lambda: None
     )
@@ -250,8 +254,10 @@ def test_a_late_thread_of_cells_is_waited_for() -> None:
     assert state["busy"], "it was made in a cell, which is not over"
     assert (state["model"], state["context"], state["turns"]) == (None, None, [])
     panel.cell_ended()
+    loop.is_free = True
     assert ask("versions") == {"type": "versions", "cell": "a", "versions": [], "id": 1}
     panel.cell_begins()
+    loop.is_free = False
     assert ask("versions") == {"type": "later", "id": 1}
 
 

@@ -86,7 +86,7 @@ def ran(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Yesterday:
         kernel = start(toy)
         before = book.run_all(kernel)
         again = book.run(kernel, "f")
-        # An exit would wait for 5 s only.
+        # An exit waits for some time only.
         session = "get_ipython().magics_manager.registry['LLMagic'].session"
         assert kernel.value(f"{session}.store.flush(120)") == "True"
         kernel.stop(gently=True)
@@ -374,7 +374,7 @@ def test_checkpoints_say_where_the_bytes_are(start: Start, toy: Toy) -> None:
     for name in "abc":
         book.run(kernel, name)
     session = "get_ipython().magics_manager.registry['LLMagic'].session"
-    assert kernel.value(f"{session}.store.flush(10)") == "True"
+    assert kernel.value(f"{session}.store.flush(120)") == "True"
 
     def rows() -> list[dict[str, Any]]:
         entries = "get_ipython().magics_manager.registry['LLMagic'].conversation.entries"
@@ -406,7 +406,7 @@ def test_checkpoints_say_where_the_bytes_are(start: Start, toy: Toy) -> None:
     assert further.usage["restored"]["tokens"] == third[-1]["restored"]
     kernel.run(f"{branches}.drop_all(); {tree}.clear()")
     # The writer would make files in it meanwhile.
-    assert kernel.value(f"{session}.store.flush(30)") == "True"
+    assert kernel.value(f"{session}.store.flush(120)") == "True"
     assert kernel.run(f"import shutil; shutil.rmtree({session}.store.path)").error is None
     assert {(row["restored"], row["tier"]) for row in rows()} == {(0, "none")}
     assert kernel.run("%llm unload").error is None

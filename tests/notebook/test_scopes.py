@@ -169,7 +169,7 @@ def test_forgotten_turns_are_gone(loaded: Cells, store: Path) -> None:
     loaded.run("%config LLMagic.replay = True")
     first, second = loaded.ask("first"), loaded.ask("second")
     session = loaded.shell.magics_manager.registry["LLMagic"].session
-    session.store.flush(10)
+    assert session.store.flush(120)
     files = sum(1 for _ in store.rglob("states/*")) + sum(1 for _ in store.rglob("checkpoints/*"))
     turns = len(list(store.rglob("turns/*/*"))) or len(list(store.rglob("turns/*")))
     assert "1 turn is forgotten" in loaded.text("%llm forget 2")

@@ -34,7 +34,7 @@ class Terminal:
             encoding="utf-8",
             codec_errors="replace",
             dimensions=(50, 500),
-            timeout=60,
+            timeout=300,
             echo=False,
         )
         self.child.expect(r"In \[1\]: ")
@@ -91,7 +91,7 @@ def test_control_c_in_a_terminal(terminal: Terminal, llama: Toy) -> None:
     terminal.run(f"%llm load {llama.model}")
     terminal.type("%%llm --max-tokens 5000 -t 1.5 --min-p 0", "Tell me a story.")
     terminal.child.expect(r"reading the prompt")
-    terminal.child.expect(r"\x1b\[K.{20}", timeout=60)
+    terminal.child.expect(r"\x1b\[K.{20}", timeout=300)
     terminal.child.sendintr()
     printed = terminal.wait()
     assert f"[{INTERRUPTED}]" in printed

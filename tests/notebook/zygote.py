@@ -26,6 +26,8 @@ from queue import Empty
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 
+from tests.patience import SECONDS, wait_for_the_disk
+
 PROJECT = Path(__file__).parents[2]
 IMPORTED = (
     "ipykernel.ipkernel",
@@ -34,8 +36,8 @@ IMPORTED = (
     "llmagic.notebook.magics",
     "llmagic.session",
 )
-ENDING = 20.0
-"""Seconds a kernel has to end after it was told to: it may wait 5 for the disk."""
+ENDING = SECONDS + 60
+"""Seconds a kernel has to end after it was told to: it may wait for the disk."""
 
 
 class Zygote:
@@ -141,6 +143,7 @@ def _import() -> None:
     for module in IMPORTED:
         importlib.import_module(module)
     assert "ipywidgets" not in sys.modules
+    wait_for_the_disk()
 
 
 def _become_kernel(order: dict[str, object]) -> None:

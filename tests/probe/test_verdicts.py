@@ -151,7 +151,7 @@ def test_what_ends_processes_is_not_tried_again(
     toy = toy_named("mamba2")
     command = [sys.executable, "-c", DIES, str(toy.model)]
     for _ in range(verdicts.ATTEMPTS):
-        died = subprocess.run(command, check=False, capture_output=True, timeout=60)
+        died = subprocess.run(command, check=False, capture_output=True, timeout=300)
         assert died.returncode == -signal.SIGABRT
     session = open_session(toy)
     assert tried == [Layout.DELTA]
@@ -171,7 +171,7 @@ def test_one_death_may_have_been_a_kill(
 ) -> None:
     toy = toy_named("mamba2")
     command = [sys.executable, "-c", DIES, str(toy.model)]
-    subprocess.run(command, check=False, capture_output=True, timeout=60)
+    subprocess.run(command, check=False, capture_output=True, timeout=300)
     assert open_session(toy).status()["layout"] == "split"
     assert tried == [Layout.SPLIT]
 

@@ -19,7 +19,7 @@ def test_a_turn_without_checkpoints(toy: Toy, tmp_path: Path) -> None:
 
     def kept(session: Session) -> tuple[int, int]:
         assert session.store is not None
-        assert session.store.flush(20)
+        assert session.store.flush(120)
         files = [*session.store.path.rglob("checkpoints/*"), *session.store.path.rglob("states/*")]
         return len(session.engine.checkpoints.tree), len([each for each in files if each.is_file()])
 

@@ -93,7 +93,7 @@ def test_a_conversation_keeps_the_date_it_began_on(
         assert session.ask("And then?", after=first, **settings).id == second.id
         assert session.ask("Hello?", after=None, **settings).id != first.id
         days.append(days.pop(0))
-        assert session.store.flush(60)
+        assert session.store.flush(120)
     days.pop(0)
     with opened() as session:
         above = session.recall(first.id, after=None)

@@ -84,7 +84,7 @@ class Opened:
     def put_now(self, kind: Kind, name: bytes, seed: int = 0, **how: object) -> bool:
         """Put an entry and wait; whether it was written."""
         told = self.put(kind, name, seed, **how)  # type: ignore[arg-type]
-        assert self.store.flush(30)
+        assert self.store.flush(120)
         (written,) = told
         return written
 

@@ -18,10 +18,10 @@ class held:  # noqa: N801
     def __enter__(self) -> None:
         def done(_: bool) -> None:
             self.reached.set()
-            assert self.free.wait(30)
+            assert self.free.wait(300)
 
         self.store.put(Kind.ASKED, b"held", arrays={}, meta={}, done=done)
-        assert self.reached.wait(30)
+        assert self.reached.wait(300)
 
     def __exit__(self, *_: object) -> None:
         self.free.set()

@@ -23,7 +23,10 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
         remount = ["mount", "-o", f"remount,{options}", str(path)]
         try:
             subprocess.run(
-                remount if path in mounted else command, check=True, capture_output=True, timeout=20
+                remount if path in mounted else command,
+                check=True,
+                capture_output=True,
+                timeout=300,
             )
         except (OSError, subprocess.CalledProcessError) as error:
             pytest.skip(f"file systems cannot be mounted here: {error}")
@@ -33,4 +36,4 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
 
     yield mount_
     for path in mounted:
-        subprocess.run(["umount", str(path)], check=True, capture_output=True, timeout=20)
+        subprocess.run(["umount", str(path)], check=True, capture_output=True, timeout=300)

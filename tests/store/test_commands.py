@@ -269,7 +269,7 @@ def test_what_cannot_be_meant(arguments: list[str], capsys: pytest.CaptureFixtur
 def test_the_bar_is_for_terminals_only(full: Opened, action: list[str]):
     command = [sys.executable, "-m", "llmagic.cli", "cache", *action]
     ours, theirs = pty.openpty()
-    shown = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, check=True, timeout=60)
+    shown = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, check=True, timeout=300)
     os.close(theirs)
     bar = os.read(ours, 1 << 16).decode()
     os.close(ours)
@@ -279,7 +279,7 @@ def test_the_bar_is_for_terminals_only(full: Opened, action: list[str]):
     assert bar.endswith("\r")
     assert not bar.split("\r")[-2].strip()
     full.put_now(Kind.CHECKPOINT, b"\x30", meta={"model": "Qwen-A"})
-    plain = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    plain = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     assert plain.stderr == ""
 
 

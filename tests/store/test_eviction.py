@@ -130,7 +130,7 @@ def test_while_another_evicts_writing_goes_on(open_store: Open, tmp_path: Path, 
             assert not taken
         # It waits for the other at most some seconds, and goes on without evicting.
         told = opened.put(Kind.TURN, b"\0", scale=20)
-        assert opened.store.flush(20)
+        assert opened.store.flush(120)
         assert told == [True]
     assert not opened.warnings
     opened.put_now(Kind.TURN, b"\1", 1)
@@ -144,7 +144,7 @@ def test_nothing_is_published_during_an_eviction(opened: Opened):
         told = opened.put(Kind.CHECKPOINT, b"\1", 1, parent=b"\0")
         assert not opened.store.flush(0.3)
         assert there(opened) == {0}
-    assert opened.store.flush(10)
+    assert opened.store.flush(120)
     assert told == [True]
 
 

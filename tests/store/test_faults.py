@@ -32,7 +32,7 @@ def is_off(opened: Opened, reason: str) -> None:
     assert not opened.store.writes
     for seed in range(5):
         assert opened.put(Kind.TURN, bytes([seed]), seed) == [False]
-    assert opened.store.flush(5)
+    assert opened.store.flush(120)
     (warning,) = opened.warnings
     assert reason in warning
     assert opened.store.pending_bytes == 0
@@ -44,7 +44,7 @@ def is_off(opened: Opened, reason: str) -> None:
 def test_a_full_disk(open_store: Open, mount: Mount):
     opened = open_store(mount("size=2m") / "store")
     told = [opened.put(Kind.CHECKPOINT, bytes([i]), i, scale=100) for i in range(20)]
-    assert opened.store.flush(20)
+    assert opened.store.flush(120)
     written = [each == [True] for each in told]
     n_written = sum(written)
     assert 5 <= n_written <= 11
@@ -80,14 +80,14 @@ def test_what_waits_when_writing_goes_off_is_dropped(opened: Opened, monkeypatch
 
     def failing(*_: object) -> int:
         reached.set()
-        assert free.wait(20)
+        assert free.wait(300)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", failing)
     told = [opened.put(Kind.TURN, bytes([i + 50]), i) for i in range(5)]
-    assert reached.wait(20)
+    assert reached.wait(300)
     free.set()
-    assert opened.store.flush(20)
+    assert opened.store.flush(120)
     assert told == [[False]] * 5
     is_off(opened, "No space left")
 
@@ -205,7 +205,7 @@ def test_a_store_removed_again_and_again(opened: Opened):
             entry = opened.store.get(Kind.CHECKPOINT, bytes([seed // 2]))
             assert entry is None or same(entry.arrays, arrays_of(Kind.CHECKPOINT, seed // 2))
             opened.store.usage()
-        assert opened.store.flush(20)
+        assert opened.store.flush(120)
     finally:
         stop.set()
         remover.join()
@@ -245,11 +245,15 @@ def run(body: str, folder: Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", PROGRAM.format(body=body), str(folder)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         cwd=PROJECT,
         check=True,
     )
 
+
+PATIENT = """
+writer.EXIT_SECONDS = 120.0  # the disk may be busy
+"""
 
 PUT_30 = """
 for i in range(30):
@@ -259,7 +263,7 @@ for i in range(30):
 
 @pytest.mark.parametrize("end", ["", "sys.exit(3 - 3)", "1 / 1", "del store"])
 def test_an_exit_waits_for_the_queue(open_store: Open, tmp_path: Path, end: str):
-    done = run(PUT_30 + end, tmp_path / "store")
+    done = run(PATIENT + PUT_30 + end, tmp_path / "store")
     assert (done.stdout, done.stderr) == ("", "")
     opened = open_store()
     for seed in range(30):
@@ -282,7 +286,8 @@ import atexit
 atexit.register(lambda: print(time.monotonic() - start, flush=True))
 """
     done = run(body + PUT_30, tmp_path / "store")
-    assert 0.9 < float(done.stdout) < 4
+    # All of it would take more than half an hour.
+    assert 0.9 < float(done.stdout) < 200
     assert done.stderr == ""
     opened = open_store()
     assert not [*opened.store.records()]
@@ -292,7 +297,7 @@ atexit.register(lambda: print(time.monotonic() - start, flush=True))
 def test_a_forked_child_reads_and_writes_nothing(open_store: Open, tmp_path: Path):
     body = """
 store.put(Kind.TURN, b"a", arrays=arrays_of(Kind.TURN, 1), meta={})
-assert store.flush(20)
+assert store.flush(120)
 # Forked while the thread has work and its lock may be held.
 for i in range(50):
     store.put(Kind.CHECKPOINT, bytes([i]), arrays=arrays_of(Kind.CHECKPOINT, i, 20), meta={})
@@ -312,7 +317,7 @@ for _ in range(5):
     children.append(child)
 for child in children:
     assert os.waitpid(child, 0)[1] == 0
-assert store.flush(20)
+assert store.flush(120)
 print(store.usage()[Kind.CHECKPOINT].files, store.has(Kind.TURN, b"b"))
 """
     assert run(body, tmp_path / "store").stdout == "50 False\n"
@@ -340,7 +345,9 @@ def test_a_lock_ends_though_a_forked_child_has_a_copy_of_its_file(
 def test_a_kernel_that_shuts_down_waits_for_the_queue(open_store: Open, tmp_path: Path):
     kernel = Kernel(PROJECT)
     try:
-        code = PROGRAM.format(body=PUT_30).replace("sys.argv[1]", repr(str(tmp_path / "store")))
+        code = PROGRAM.format(body=PATIENT + PUT_30).replace(
+            "sys.argv[1]", repr(str(tmp_path / "store"))
+        )
         assert kernel.run(code).error is None
         kernel.stop(gently=True)
     finally:

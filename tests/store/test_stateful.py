@@ -116,7 +116,7 @@ class StoreMachine(RuleBasedStateMachine):
         above_name = None if parent is None else bytes([parent])
         told: list[bool] = []
         self.store.put(kind, name, arrays=arrays, meta={}, parent=above_name, done=told.append)
-        assert self.store.flush(10)
+        assert self.store.flush(120)
         if key in self.model and self.whole(key):
             assert told == [True]
             self.touch(key)

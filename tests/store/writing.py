@@ -167,7 +167,7 @@ def member(folder: Path, number: int, entries: int) -> dict[str, object]:
                 if any(entry.arrays[k].tobytes() != v.tobytes() for k, v in expected.items()):
                     wrong.append(f"{looked!r} has other bytes than were put")
             store.usage()
-        if not store.flush(60):
+        if not store.flush(120):
             wrong.append("not written in time")
     except BaseException:
         wrong.append(traceback.format_exc())
