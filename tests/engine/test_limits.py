@@ -10,6 +10,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -21,7 +22,9 @@ from llmagic.engine import engine
 from llmagic.errors import Interrupted, ModelError, UsageError
 from llmagic.events import Delta, Event
 from llmagic.events import Loading as LoadingEvent
+from llmagic.model import loading
 from llmagic.model.library import LOG, llama
+from llmagic.model.loading import Model
 from llmagic.model.vision import Slot
 from llmagic.prompt.pixels import Picture
 from llmagic.session import Session
@@ -217,6 +220,30 @@ def test_interrupt_in_the_log_while_loading(
     assert seen
     with Session(toy.model, projector=toy.projector) as session:
         assert session.ask("hello", max_tokens=2).text
+
+
+@pytest.mark.parametrize(("module", "name"), [(loading, "Vocabulary"), (engine, "Checkpoints")])
+def test_interrupt_when_all_is_read(
+    toy_named: Named, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
+):
+    """Ctrl-C at the end of loading: nobody asks again, and what was loaded is freed."""
+    made: list[Model] = []
+
+    def init(model: Model, *args: object, real=Model.__init__, **kwargs: object) -> None:
+        made.append(model)
+        real(model, *args, **kwargs)
+
+    at_the_end = getattr(module, name)
+
+    def last(*args: object, **kwargs: object) -> object:
+        os.kill(os.getpid(), signal.SIGINT)
+        return at_the_end(*args, **kwargs)
+
+    monkeypatch.setattr(Model, "__init__", init)
+    monkeypatch.setattr(module, name, last)
+    with pytest.raises(Interrupted, match="was not loaded"):
+        Session(toy_named("llama").model)
+    assert [model._finalizer.alive for model in made] == [False]
 
 
 def test_interrupt_at_the_very_end(toy: Toy, monkeypatch: pytest.MonkeyPatch):
