@@ -80,6 +80,12 @@ class Projector:
     store : Store, optional
         Where embeddings outlive the process.
 
+    Attributes
+    ----------
+    digest : bytes
+        Of all that counts for an embedding, to the last bit. That of a `Media` is of its content
+        alone: the pixels, and what places them.
+
     Raises
     ------
     ModelFileError
@@ -145,8 +151,10 @@ class Projector:
         self._model_name = model.name
         self._callback = mtmd.mtmd_helper_post_decode_callback()
         self._store = store
-        settings = f"{image_tokens} {n_threads} {parameters.use_gpu} {build()}".encode()
-        self.digest = hashlib.blake2b(self.header.digest + settings, digest_size=16).digest()
+        # What places an image is content, the same in every kernel; how it is computed is not.
+        self._placing = self.header.digest + str(image_tokens).encode()
+        computing = f" {n_threads} {parameters.use_gpu} {build()}".encode()
+        self.digest = hashlib.blake2b(self._placing + computing, digest_size=16).digest()
         self._placed: OrderedDict[bytes, tuple[Span, ...]] = OrderedDict()
         self._placed_bytes = 0
         self._embeddings: OrderedDict[bytes, Embedding] = OrderedDict()
@@ -223,7 +231,7 @@ class Projector:
                 spans.append(Text(tuple(tokens[: n.value])))
                 mtmd.mtmd_input_chunk_free(chunk)
                 continue
-            name = self.digest + picture.digest + index.to_bytes(4, "little")
+            name = self._placing + picture.digest + index.to_bytes(4, "little")
             spans.append(
                 Media(
                     hashlib.sha256(name).digest(),
@@ -260,7 +268,7 @@ class Projector:
         """Whether the embedding is at hand."""
         if media.digest in self._embeddings:
             return True
-        return self._store is not None and self._store.has(Kind.EMBEDDING, media.digest)
+        return self._store is not None and self._store.has(Kind.EMBEDDING, self._name(media))
 
     def encode(self, media: Media) -> tuple[Embedding, bool]:
         """The image's embedding, (n_tokens, n_embd) float32, and whether the encoder ran for it.
@@ -297,7 +305,7 @@ class Projector:
         if self._store is not None:
             self._store.put(
                 Kind.EMBEDDING,
-                media.digest,
+                self._name(media),
                 arrays={"embedding": embedding},
                 meta={"projector": self.name, "model": self._model_name},
             )
@@ -317,9 +325,13 @@ class Projector:
     def _known(self, media: Media) -> Embedding | None:
         known = self._embeddings.get(media.digest)
         if known is None and self._store is not None:
-            entry = self._store.get(Kind.EMBEDDING, media.digest)
+            entry = self._store.get(Kind.EMBEDDING, self._name(media))
             known = None if entry is None else entry.arrays.get("embedding")
         return known
+
+    def _name(self, media: Media) -> bytes:
+        """Under which an embedding is stored: other settings give other last bits."""
+        return hashlib.sha256(self.digest + media.digest).digest()
 
     def _keep(self, media: Media, embedding: Embedding) -> None:
         self._embeddings[media.digest] = embedding

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from llmagic.events import Encoding, Event
+from llmagic.model import library
 from llmagic.prompt.images import picture
 from llmagic.prompt.parts import ImagePart, Part, TextPart
 from llmagic.session import Session
@@ -131,3 +132,19 @@ def test_progress_of_encoding_counts_only_what_is_encoded(session: Session) -> N
     heard.clear()
     session.ask((TextPart("Again: "), see(1)), max_tokens=2, on_event=heard.append)
     assert not [event for event in heard if isinstance(event, Encoding)]
+
+
+def test_content_is_the_same_whatever_computes_it(
+    toy: Toy, open_session: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So are ids of turns and seeds; what is evaluated is not, and is never mistaken for it."""
+    sessions = [open_session(toy, n_threads=1), open_session(toy, n_threads=2)]
+    monkeypatch.setattr(library, "bindings_version", "0.3.37")
+    sessions.append(open_session(toy, n_threads=1))
+    parts = (see(0), TextPart("What is it?"))
+    sequences = [session.chat.sequence(None, None, parts) for session in sessions]
+    assert len({each.digest for each in sequences}) == 1
+    assert len({step.key for each in sequences for step in each.steps[:1]}) == 3
+    assert len({session.ask(parts, max_tokens=1, seed=1, top_k=1).id for session in sessions}) == 1
+    other = open_session(toy, n_threads=1, image_tokens=16)
+    assert other.chat.sequence(None, None, parts).digest != sequences[0].digest
