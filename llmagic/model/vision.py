@@ -158,7 +158,7 @@ class Projector:
         self._placed: OrderedDict[bytes, tuple[Span, ...]] = OrderedDict()
         self._placed_bytes = 0
         self._embeddings: OrderedDict[bytes, Embedding] = OrderedDict()
-        self._budget = budget
+        self.budget = budget
 
     @property
     def name(self) -> str:
@@ -184,7 +184,7 @@ class Projector:
         if spans is None:
             spans = self._placed[picture.digest] = self._spans(picture, self._chunks(picture))
             self._placed_bytes += len(picture.pixels)
-            while len(self._placed) > 1 and self._placed_bytes > self._budget:
+            while len(self._placed) > 1 and self._placed_bytes > self.budget:
                 _, oldest = self._placed.popitem(last=False)
                 self._placed_bytes -= max(
                     len(_slot(span).picture.pixels) for span in oldest if isinstance(span, Media)
@@ -270,6 +270,10 @@ class Projector:
             return True
         return self._store is not None and self._store.has(Kind.EMBEDDING, self._name(media))
 
+    def n_bytes(self, media: Media) -> int:
+        """Bytes of the image's embedding."""
+        return media.n_tokens * self._n_embd * np.dtype(np.float32).itemsize
+
     def encode(self, media: Media) -> tuple[Embedding, bool]:
         """The image's embedding, (n_tokens, n_embd) float32, and whether the encoder ran for it.
 
@@ -336,7 +340,7 @@ class Projector:
     def _keep(self, media: Media, embedding: Embedding) -> None:
         self._embeddings[media.digest] = embedding
         self._embeddings.move_to_end(media.digest)
-        while len(self._embeddings) > 1 and self.cached_bytes > self._budget:
+        while len(self._embeddings) > 1 and self.cached_bytes > self.budget:
             self._embeddings.popitem(last=False)
 
     # Evaluating -----------------------------------------------------------------------------
