@@ -61,6 +61,12 @@ class Slot:
         if previous is not None:
             previous()
 
+    def drop_pixels(self) -> None:
+        """Hold sizes and positions alone; the picture gives the pixels again."""
+        if self.has_pixels:
+            self.keep(mtmd.mtmd_input_chunk_get_placeholder(self.chunk))
+            self.has_pixels = False
+
 
 class Projector:
     """A vision encoder and its projector, for one model.
@@ -184,11 +190,16 @@ class Projector:
         if spans is None:
             spans = self._placed[picture.digest] = self._spans(picture, self._chunks(picture))
             self._placed_bytes += len(picture.pixels)
+            for media in _media(spans):
+                # Of a conversation that is taken over, states and embeddings are there.
+                if self.is_encoded(media):
+                    _slot(media).drop_pixels()
             while len(self._placed) > 1 and self._placed_bytes > self.budget:
-                _, oldest = self._placed.popitem(last=False)
-                self._placed_bytes -= max(
-                    len(_slot(span).picture.pixels) for span in oldest if isinstance(span, Media)
-                )
+                oldest = _media(self._placed.popitem(last=False)[1])
+                self._placed_bytes -= max(len(_slot(media).picture.pixels) for media in oldest)
+                # The conversation holds them on.
+                for media in oldest:
+                    _slot(media).drop_pixels()
         self._placed.move_to_end(picture.digest)
         return spans
 
@@ -286,10 +297,11 @@ class Projector:
         """
         shape = (media.n_tokens, self._n_embd)
         known = self._known(media)
+        slot = _slot(media)
         if known is not None and known.shape == shape and known.dtype == np.float32:
             self._keep(media, known)
+            slot.drop_pixels()
             return known, False
-        slot = _slot(media)
         if not slot.has_pixels:
             for index, chunk in enumerate(self._chunks(slot.picture)):
                 if index == slot.index:
@@ -313,8 +325,7 @@ class Projector:
                 arrays={"embedding": embedding},
                 meta={"projector": self.name, "model": self._model_name},
             )
-        slot.keep(mtmd.mtmd_input_chunk_get_placeholder(slot.chunk))
-        slot.has_pixels = False
+        slot.drop_pixels()
         return embedding, True
 
     @property
@@ -392,6 +403,10 @@ def _slot(media: Media) -> Slot:
     if not isinstance(media.handle, Slot):
         raise TypeError(f"expected a Media placed by a projector, and got {media!r}")
     return media.handle
+
+
+def _media(spans: tuple[Span, ...]) -> list[Media]:
+    return [span for span in spans if isinstance(span, Media)]
 
 
 def _is_text(chunk: int) -> bool:

@@ -306,6 +306,25 @@ def test_pictures_do_not_pile_up(toy_named: Named):
         assert sum(len(each.pixels) for each in shown.values()) < 4 << 20
 
 
+def test_pictures_of_a_conversation_that_goes_on_are_not_kept_for_the_encoder(
+    toy_named: Named, tmp_path: Path
+):
+    """Their embeddings are on disk: what they were resized to is not wanted."""
+    toy = toy_named("qwen35")
+    images = [Image.new("RGB", (203, 201), (index, 0, 0)) for index in range(3)]
+    for _ in range(2):
+        with Session(toy.model, projector=toy.projector, store=tmp_path) as session:
+            turn = session.ask("?", images=images, max_tokens=1)
+            gc.collect()
+            slots = [each for each in gc.get_objects() if type(each) is Slot]
+            kept = [each.has_pixels for each in slots if each.picture.width == 203]
+            assert kept
+            assert not any(kept)
+            assert session.ask("And?", max_tokens=1).usage["encoded"]["images"] == 0
+    assert turn.usage["restored"]["tier"] == "disk"
+    assert turn.usage["encoded"]["images"] == 0
+
+
 def test_a_state_lost_on_disk_is_saved_again(toy_named: Named, tmp_path: Path):
     toy = toy_named("qwen35")
     with Session(toy.model, store=tmp_path) as session:
