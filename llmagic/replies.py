@@ -83,8 +83,12 @@ class Replies:
                 rounds.append(Round(reply, generated.text, generated.thought, uses))
                 wanted = self._chat.wanted(question, rounds)
         except Interrupted as error:
-            costs += [error.usage] if error.usage else []
+            if error.usage is None:  # in a tool, which a whole reply called
+                error.text = generated.text
+            else:
+                costs.append(error.usage)
             error.usage = together(costs, rounds)
+            error.usage["generated"]["stop"] = "interrupt"
             if question.sampling.schema is not None and error.text:
                 # What is shown of it is laid out; this is what there was.
                 error.args = (f"{error} The reply so far: {_shown(error.text)}",)

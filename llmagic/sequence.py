@@ -65,8 +65,9 @@ class Text:
 class Media:
     """One image, or one slice of one, as the language model sees it; never cut.
 
-    `digest` (bytes) names the canonical pixels, the slice and everything in the projector's
-    settings that changes the embedding; `handle` is whatever the projector needs to encode it.
+    `digest` (bytes) names the canonical pixels, the slice and what places it (the projector's file,
+    the size of images); what else changes the embedding belongs to a sequence's `seed`. `handle` is
+    whatever the projector needs to encode it.
     """
 
     digest: bytes

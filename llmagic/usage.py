@@ -70,7 +70,8 @@ def together(costs: Sequence_[dict[str, Any]], rounds: Sequence_[Round]) -> dict
     """Usage of a turn in which tools were called, from those of its replies.
 
     The prompt is that of the last reply: what was evaluated for any of them is evaluated, all else
-    restored (the earlier replies are in the context as they were drawn).
+    restored (the earlier replies are in the context as they were drawn). What had to be evaluated
+    for two of them stands in the prompt once, and counts once; times are of all that was done.
     """
     first, last = costs[0], costs[-1]
     if not rounds:
@@ -81,15 +82,26 @@ def together(costs: Sequence_[dict[str, Any]], rounds: Sequence_[Round]) -> dict
             name: value if isinstance(value, str) else sum(cost[part][name] for cost in costs)
             for name, value in last[part].items()
         }
-    total["restored"] = {
-        **first["restored"],
-        **{name: total["prompt"][name] - total["evaluated"][name] for name in ("tokens", "images")},
-    }
-    if total["restored"]["tier"] == "none":
+    total["restored"] = {**first["restored"]}
+    for name in ("tokens", "images"):
+        total["restored"][name], total["evaluated"][name] = _divided(costs, name)
+    if total["restored"]["tier"] == "none" and total["restored"]["tokens"]:
         total["restored"]["tier"] = "live"
     total["exact"] = all(cost["exact"] for cost in costs)
     total["tools"] = {"rounds": len(rounds), "calls": sum(len(each.uses) for each in rounds)}
     return total
+
+
+def _divided(costs: Sequence_[dict[str, Any]], name: str) -> tuple[int, int]:
+    """Tokens or images of the last prompt that were restored, and that any reply evaluated."""
+    evaluated: list[tuple[int, int]] = []
+    for cost in costs:
+        start, n = cost["restored"][name], cost["evaluated"][name]
+        if start + n:  # else it was stopped before it began
+            kept = [(begin, min(end, start)) for begin, end in evaluated if begin < start]
+            evaluated = [*kept, (start, start + n)]
+    n_evaluated = sum(end - begin for begin, end in evaluated)
+    return (evaluated[-1][1] if evaluated else 0) - n_evaluated, n_evaluated
 
 
 def replayed(

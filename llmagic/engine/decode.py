@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from llmagic.checkpoint.payload import Layout, Payload
 from llmagic.engine.work import Listener, Work
-from llmagic.errors import CheckpointError
+from llmagic.errors import CheckpointError, EvaluationError
 from llmagic.events import Delta, Event
 from llmagic.model.grammar import Grammar
 from llmagic.model.loading import Vocabulary
@@ -231,7 +231,10 @@ class Decoder:
         cuts = checkpoints.can_cut or checkpoints.slides
         if not cuts and checkpoints.layout is not Layout.NONE:
             stop = self._sequence.n_positions + n
-            end = checkpoints.payloads.take_end(self._work.branch.sequence, stop)
+            try:
+                end = checkpoints.payloads.take_end(self._work.branch.sequence, stop)
+            except (MemoryError, EvaluationError):
+                return  # no reason to lose the reply: a branch that cannot go back is dropped
             self._back = (n, end)
 
     def _drop_stop_text(self, stream: TextStream, room: int) -> bool:

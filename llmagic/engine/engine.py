@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -107,30 +108,33 @@ class Engine:
     ) -> None:
         self.loading = loading
         self.interrupt = InterruptFlag()
-        with self.interrupt:
-            self.model = Model(
-                path,
-                n_gpu_layers=loading.n_gpu_layers,
-                lora=loading.lora,
-                on_progress=lambda fraction: tell(LoadingEvent("model", fraction)),
-                interrupt=self.interrupt,
-            )
         self.projector: Projector | None = None
         self.context: Context | None = None
-        try:
-            # llama.cpp writes to its log meanwhile, and what a handler raises in there is lost.
-            with self.interrupt:
-                context = self._prepare(projector, template, tell, store)
-        except BaseException as error:
-            self.close()
-            if isinstance(error, KeyboardInterrupt):
+        with ExitStack() as failed:
+            try:
+                # llama.cpp writes to its log meanwhile, and what a handler raises in there is lost.
+                with self.interrupt:
+                    self.model = Model(
+                        path,
+                        n_gpu_layers=loading.n_gpu_layers,
+                        lora=loading.lora,
+                        on_progress=lambda fraction: tell(LoadingEvent("model", fraction)),
+                        interrupt=self.interrupt,
+                    )
+                    failed.callback(self.close)
+                    context = self._prepare(projector, template, tell, store)
+                    self._equip(context, store)
+            except KeyboardInterrupt as error:
                 raise Interrupted(NOT_LOADED) from error
-            raise
+            failed.pop_all()
+
+    def _equip(self, context: Context, store: Store | None) -> None:
+        """Make what is needed to answer, of what was loaded."""
         self._warned = False
         self.syntax = Syntax(self.template or "")
         self._thoughts = Thoughts(self.template or "")
         self._grammars = Grammars(self.model.vocabulary)
-        layout, budget = self.verdict.layout, loading.memory_budget
+        layout, budget = self.verdict.layout, self.loading.memory_budget
         if store is not None:
             budget -= waiting(budget)  # what is not written yet is in memory, too
         self.checkpoints = Checkpoints(
@@ -139,7 +143,7 @@ class Engine:
             layout,
             budget=budget,
             n_sequences=self.n_branches,
-            exact=loading.exact,
+            exact=self.loading.exact,
             disk=self._disk(store, layout),
         )
 

@@ -36,16 +36,18 @@ def prefill(work: Work, projector: Projector | None, sequence: Sequence) -> bool
     start = work.branch.n_tokens
     steps = sequence.steps_after(start, key)
     canonical = {step.key for step in sequence.steps[sequence.index_after(start) :]}
-    embeddings = _encode(work, projector, steps)
+    images = _Images(work, projector, steps)
+    images.encode_ahead()
     total = sum(step.n_tokens for step in steps)
     work.context.watch_interrupt(True)
     try:
         for step in steps:
             work.tell(Prefill(work.evaluated.count, total))
+            embedding = images.embedding(step.span) if isinstance(step.span, Media) else None
             with work.evaluated.running():
                 work.with_room(
                     step.position,
-                    partial(_evaluate, work, projector, step, embeddings, step is steps[-1]),
+                    partial(_evaluate, work, projector, step, embedding, step is steps[-1]),
                 )
             work.branch.append(step)
             work.evaluated.count += step.n_tokens
@@ -63,33 +65,79 @@ def _evaluate(
     work: Work,
     projector: Projector | None,
     step: Step,
-    embeddings: dict[bytes, Embedding],
+    embedding: Embedding | None,
     logits: bool,
 ) -> None:
     span = step.span
     if not isinstance(span, Media):
         work.context.evaluate(span.tokens, step.position, work.branch.sequence, logits=logits)
         return
-    if projector is None:
-        raise EvaluationError("an image cannot be evaluated without a projector.")
-    embedding = embeddings[span.digest]
+    assert projector is not None
+    assert embedding is not None
     projector.evaluate(work.context, span, embedding, step.position, work.branch.sequence)
 
 
-def _encode(work: Work, projector: Projector | None, steps: list[Step]) -> dict[bytes, Embedding]:
-    """Embeddings of the images among the steps, by digest."""
-    media = [step.span for step in steps if isinstance(step.span, Media)]
-    embeddings: dict[bytes, Embedding] = {}
-    if projector is None:
-        return embeddings
-    total = len({each.digest for each in media if not projector.is_encoded(each)})
-    for each in media:
-        if not projector.is_encoded(each):
-            work.tell(Encoding(work.encoded.count, total))
+class _Images:
+    """The images among the steps of a prompt, with their embeddings.
+
+    They are encoded before anything is evaluated, so that what can fail fails first; those whose
+    embeddings the projector's budget does not hold with the others, each when it is its turn.
+    """
+
+    def __init__(self, work: Work, projector: Projector | None, steps: list[Step]) -> None:
+        self._work = work
+        self._projector = projector
+        self._ready: dict[bytes, Embedding] = {}
+        # An image may be several slices, each with an embedding.
+        self._image: dict[bytes, int] = {}
+        self._slices = [step.span for step in steps if isinstance(step.span, Media)]
+        image = 0
+        for each in self._slices:
+            self._image.setdefault(each.digest, image)
+            image += each.boundary is Boundary.IMAGE
+        new = [each for each in self._slices if not (projector and projector.is_encoded(each))]
+        self._total = len({self._image[each.digest] for each in new})
+        self._seen: set[int] = set()
+
+    def encode_ahead(self) -> None:
+        """Encode as many as the budget holds, but one at least.
+
+        Raises
+        ------
+        Interrupted, EvaluationError
+        """
+        if self._projector is None:
+            return
+        room = self._projector.budget
+        for each in self._slices:
+            if each.digest not in self._ready:
+                room -= self._projector.n_bytes(each)
+                if room < 0 and self._ready:
+                    return
+                self._ready[each.digest] = self._encode(each, self._projector)
+        if self._total:
+            self._work.tell(Encoding(self._total, self._total))
+
+    def embedding(self, media: Media) -> Embedding:
+        """The embedding of an image, or slice of one.
+
+        Raises
+        ------
+        Interrupted, EvaluationError
+        """
+        if self._projector is None:
+            raise EvaluationError("an image cannot be evaluated without a projector.")
+        ready = self._ready.get(media.digest)
+        return self._encode(media, self._projector) if ready is None else ready
+
+    def _encode(self, media: Media, projector: Projector) -> Embedding:
+        work, image = self._work, self._image[media.digest]
+        if image not in self._seen and not projector.is_encoded(media):
+            work.tell(Encoding(work.encoded.count, self._total))
         with work.encoded.running():
-            embeddings[each.digest], ran = projector.encode(each)
-        work.encoded.count += ran
+            embedding, ran = projector.encode(media)
+        if ran and image not in self._seen:
+            self._seen.add(image)
+            work.encoded.count += 1
         work.stop_if_interrupted()
-    if total:
-        work.tell(Encoding(total, total))
-    return embeddings
+        return embedding

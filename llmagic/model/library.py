@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 SPINS = 1000
@@ -113,9 +114,29 @@ def version() -> str:
 
 
 def build() -> str:
-    """The llama.cpp in use and what it was built for: other instructions give other last bits."""
+    """The llama.cpp in use, what it was built for and what the environment switches in it.
+
+    Other instructions, and other ways to compute the same, give other last bits.
+    """
     features: bytes = llama.llama_print_system_info()
-    return f"{version()}, {features.decode()}"
+    return ", ".join([version(), features.decode(), *_switches_of_ggml(), *_switches()])
+
+
+@cache
+def _switches_of_ggml() -> tuple[str, ...]:
+    """Variables that ggml's backends read once: fused or tiled operations, kernels of a GPU.
+
+    There are about 200, few of which leave all numbers as they are; so any counts.
+    """
+    found = sorted(os.environ.items())
+    return tuple(f"{name}={value}" for name, value in found if name.startswith("GGML_"))
+
+
+def _switches() -> Iterator[str]:
+    """Variables that llama.cpp reads for each context (all its others are for debugging)."""
+    for name in ("LLAMA_ATTN_ROT_DISABLE",):  # of a quantised cache (llama-kv-cache.cpp:315)
+        if name in os.environ:
+            yield f"{name}={os.environ[name]}"
 
 
 @dataclass(frozen=True)

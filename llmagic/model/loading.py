@@ -7,11 +7,11 @@ import enum
 import re
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
-from itertools import pairwise
+from functools import cached_property, lru_cache
+from itertools import chain, pairwise
 from pathlib import Path
 
-from llmagic.errors import Interrupted, ModelError, ModelFileError
+from llmagic.errors import Interrupted, ModelError, ModelFileError, PromptError
 from llmagic.model.adapters import load_adapter
 from llmagic.model.gguf import Header, doubled_token, read_header
 from llmagic.model.interrupt import InterruptFlag
@@ -37,6 +37,9 @@ character of a word: from about 25,000 on it overflows and ends the process (mea
 pre-tokenizer: deepseek, falcon, bloom, gpt-4o and others). Longer words are cut (characters)."""
 
 _WORD = re.compile(r"\S+|\s+")
+
+BYTES = tuple(f"<0x{byte:02X}>".encode() for byte in range(256))
+"""How SentencePiece vocabularies write their tokens for single bytes."""
 
 
 class Memory(enum.StrEnum):
@@ -227,10 +230,17 @@ class Vocabulary:
         return bool(kind != llama.LLAMA_VOCAB_TYPE_NONE)
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """Token ids of `text`; control tokens are recognised only with `special`."""
+        """Token ids of `text`; control tokens are recognised only with `special`.
+
+        Raises
+        ------
+        PromptError
+            The vocabulary cannot write a character.
+        """
         return list(self._cached(text, special))
 
     def _tokenize(self, text: str, special: bool) -> tuple[int, ...]:
+        self._check_writable(text, special)
         # Not a template's text: a cut could go through a control token.
         cut = self._splits_words and not special
         parts = _without_long_words(text) if cut else [text]
@@ -245,6 +255,54 @@ class Vocabulary:
             if n >= 0:
                 return tuple(buffer[:n])
             size = -n
+
+    @cached_property
+    def _spellings(self) -> frozenset[bytes] | None:
+        """All tokens of a SentencePiece vocabulary without a token for each byte; else None."""
+        if llama.llama_vocab_type(self.pointer) != llama.LLAMA_VOCAB_TYPE_SPM:
+            return None
+        found, missing = set[bytes](), set(BYTES)
+        for token in range(self.n_tokens):
+            spelling = llama.llama_vocab_get_text(self.pointer, token)
+            found.add(spelling)
+            missing.discard(spelling)
+            if not missing:
+                return None
+        return frozenset(found)
+
+    def _check_writable(self, text: str, special: bool) -> None:
+        """Refuse a character that neither a token nor tokens of bytes can write.
+
+        llama.cpp ends the process at one (llama-vocab.cpp:4014). One that only longer tokens have
+        counts as one: whether they come about depends on what stands around it.
+        """
+        if self._spellings is None or all(map(self._can_write, set(text))):
+            return
+        apart = llama.LLAMA_TOKEN_ATTR_USER_DEFINED
+        if special:
+            apart |= llama.LLAMA_TOKEN_ATTR_CONTROL | llama.LLAMA_TOKEN_ATTR_UNKNOWN
+        marks = {
+            self.text(token)
+            for token in range(self.n_tokens)
+            if int(llama.llama_vocab_get_attr(self.pointer, token)) & apart
+        }
+        # These are taken out of a text before it is cut into characters, the longest first.
+        parts = [text]
+        for mark in sorted(marks - {""}, key=lambda mark: -len(mark.encode())):
+            parts = [piece for part in parts for piece in part.split(mark)]
+        for character in chain.from_iterable(parts):
+            if not self._can_write(character):
+                raise PromptError(
+                    f"expected text that this model's vocabulary can write, and it has no token "
+                    f"for {character!r} (U+{ord(character):04X}), nor for its bytes. Leave the "
+                    "character out (where it is the chat template's, give another template), or "
+                    "load a model that has them."
+                )
+
+    def _can_write(self, character: str) -> bool:
+        known = self._spellings or ()
+        data = ("\u2581" if character == " " else character).encode("utf-8", "replace")
+        return data in known or all(BYTES[byte] in known or bytes([byte]) in known for byte in data)
 
     def spell(self, tokens: Iterable[int]) -> str:
         """Text of tokens with control tokens written out, as templates look for them."""

@@ -61,6 +61,12 @@ class Slot:
         if previous is not None:
             previous()
 
+    def drop_pixels(self) -> None:
+        """Hold sizes and positions alone; the picture gives the pixels again."""
+        if self.has_pixels:
+            self.keep(mtmd.mtmd_input_chunk_get_placeholder(self.chunk))
+            self.has_pixels = False
+
 
 class Projector:
     """A vision encoder and its projector, for one model.
@@ -79,6 +85,12 @@ class Projector:
         Bytes of embeddings kept in memory, and as many of pictures.
     store : Store, optional
         Where embeddings outlive the process.
+
+    Attributes
+    ----------
+    digest : bytes
+        Of all that counts for an embedding, to the last bit. That of a `Media` is of its content
+        alone: the pixels, and what places them.
 
     Raises
     ------
@@ -145,12 +157,14 @@ class Projector:
         self._model_name = model.name
         self._callback = mtmd.mtmd_helper_post_decode_callback()
         self._store = store
-        settings = f"{image_tokens} {n_threads} {parameters.use_gpu} {build()}".encode()
-        self.digest = hashlib.blake2b(self.header.digest + settings, digest_size=16).digest()
+        # What places an image is content, the same in every kernel; how it is computed is not.
+        self._placing = self.header.digest + str(image_tokens).encode()
+        computing = f" {n_threads} {parameters.use_gpu} {build()}".encode()
+        self.digest = hashlib.blake2b(self._placing + computing, digest_size=16).digest()
         self._placed: OrderedDict[bytes, tuple[Span, ...]] = OrderedDict()
         self._placed_bytes = 0
         self._embeddings: OrderedDict[bytes, Embedding] = OrderedDict()
-        self._budget = budget
+        self.budget = budget
 
     @property
     def name(self) -> str:
@@ -176,11 +190,16 @@ class Projector:
         if spans is None:
             spans = self._placed[picture.digest] = self._spans(picture, self._chunks(picture))
             self._placed_bytes += len(picture.pixels)
-            while len(self._placed) > 1 and self._placed_bytes > self._budget:
-                _, oldest = self._placed.popitem(last=False)
-                self._placed_bytes -= max(
-                    len(_slot(span).picture.pixels) for span in oldest if isinstance(span, Media)
-                )
+            for media in _media(spans):
+                # Of a conversation that is taken over, states and embeddings are there.
+                if self.is_encoded(media):
+                    _slot(media).drop_pixels()
+            while len(self._placed) > 1 and self._placed_bytes > self.budget:
+                oldest = _media(self._placed.popitem(last=False)[1])
+                self._placed_bytes -= max(len(_slot(media).picture.pixels) for media in oldest)
+                # The conversation holds them on.
+                for media in oldest:
+                    _slot(media).drop_pixels()
         self._placed.move_to_end(picture.digest)
         return spans
 
@@ -223,7 +242,7 @@ class Projector:
                 spans.append(Text(tuple(tokens[: n.value])))
                 mtmd.mtmd_input_chunk_free(chunk)
                 continue
-            name = self.digest + picture.digest + index.to_bytes(4, "little")
+            name = self._placing + picture.digest + index.to_bytes(4, "little")
             spans.append(
                 Media(
                     hashlib.sha256(name).digest(),
@@ -260,7 +279,11 @@ class Projector:
         """Whether the embedding is at hand."""
         if media.digest in self._embeddings:
             return True
-        return self._store is not None and self._store.has(Kind.EMBEDDING, media.digest)
+        return self._store is not None and self._store.has(Kind.EMBEDDING, self._name(media))
+
+    def n_bytes(self, media: Media) -> int:
+        """Bytes of the image's embedding."""
+        return media.n_tokens * self._n_embd * np.dtype(np.float32).itemsize
 
     def encode(self, media: Media) -> tuple[Embedding, bool]:
         """The image's embedding, (n_tokens, n_embd) float32, and whether the encoder ran for it.
@@ -274,10 +297,11 @@ class Projector:
         """
         shape = (media.n_tokens, self._n_embd)
         known = self._known(media)
+        slot = _slot(media)
         if known is not None and known.shape == shape and known.dtype == np.float32:
             self._keep(media, known)
+            slot.drop_pixels()
             return known, False
-        slot = _slot(media)
         if not slot.has_pixels:
             for index, chunk in enumerate(self._chunks(slot.picture)):
                 if index == slot.index:
@@ -297,12 +321,11 @@ class Projector:
         if self._store is not None:
             self._store.put(
                 Kind.EMBEDDING,
-                media.digest,
+                self._name(media),
                 arrays={"embedding": embedding},
                 meta={"projector": self.name, "model": self._model_name},
             )
-        slot.keep(mtmd.mtmd_input_chunk_get_placeholder(slot.chunk))
-        slot.has_pixels = False
+        slot.drop_pixels()
         return embedding, True
 
     @property
@@ -317,14 +340,18 @@ class Projector:
     def _known(self, media: Media) -> Embedding | None:
         known = self._embeddings.get(media.digest)
         if known is None and self._store is not None:
-            entry = self._store.get(Kind.EMBEDDING, media.digest)
+            entry = self._store.get(Kind.EMBEDDING, self._name(media))
             known = None if entry is None else entry.arrays.get("embedding")
         return known
+
+    def _name(self, media: Media) -> bytes:
+        """Under which an embedding is stored: other settings give other last bits."""
+        return hashlib.sha256(self.digest + media.digest).digest()
 
     def _keep(self, media: Media, embedding: Embedding) -> None:
         self._embeddings[media.digest] = embedding
         self._embeddings.move_to_end(media.digest)
-        while len(self._embeddings) > 1 and self.cached_bytes > self._budget:
+        while len(self._embeddings) > 1 and self.cached_bytes > self.budget:
             self._embeddings.popitem(last=False)
 
     # Evaluating -----------------------------------------------------------------------------
@@ -376,6 +403,10 @@ def _slot(media: Media) -> Slot:
     if not isinstance(media.handle, Slot):
         raise TypeError(f"expected a Media placed by a projector, and got {media!r}")
     return media.handle
+
+
+def _media(spans: tuple[Span, ...]) -> list[Media]:
+    return [span for span in spans if isinstance(span, Media)]
 
 
 def _is_text(chunk: int) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from llmagic.errors import NoModelError
 from llmagic.events import Event, Notice
 from llmagic.notebook.defaults import Defaults
+from llmagic.notebook.interrupts import held, told
 from llmagic.notebook.options import expand
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ DEMO_ANSWERS = (
     "and this conversation, nothing else. %llm load MODEL loads another (a path, user/repo or an "
     "alias)"
 )
+LOADED = "the model was loaded, and nothing else was done."
 NO_MODEL = "no model is loaded; load one first: %llm load MODEL (a path, user/repo or an alias)"
 
 
@@ -133,21 +135,23 @@ class Loaded:
             return self.session  # "Run All" loads it again: nothing kept for it may get lost
         from llmagic.session import Session  # loads llama.cpp
 
-        session = Session(
-            files.model,
-            projector=files.projector or False,
-            loading=loading,
-            store=store,
-            store_budget=budget,
-            on_event=on_event,
-        )
-        try:
-            self.close()
-        except BaseException:
-            session.close()
-            raise
-        self.session, self._loaded, self._had_one = session, wanted, True
-        self._on_open(session)
+        # From the old model to the new one is one step: half of it would leave one that is closed.
+        with told(LOADED), held():
+            session = Session(
+                files.model,
+                projector=files.projector or False,
+                loading=loading,
+                store=store,
+                store_budget=budget,
+                on_event=on_event,
+            )
+            try:
+                self.close()
+            except BaseException:
+                session.close()
+                raise
+            self.session, self._loaded, self._had_one = session, wanted, True
+            self._on_open(session)
         return session
 
     def close(self) -> None:

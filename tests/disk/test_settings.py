@@ -88,6 +88,9 @@ class Pairs:
     def kv_type(self) -> tuple[Setting, Setting]:
         return self.images(), self.images(**loading(kv_type="q8_0"))
 
+    def quantised(self) -> Setting:
+        return self.text(**loading(kv_type="q8_0"))
+
     def threads(self) -> tuple[Setting, Setting]:
         return self.text(**loading(n_threads=1)), self.text(**loading(n_threads=3))
 
@@ -193,6 +196,14 @@ def test_another_llama_cpp_is_a_miss(
 
     plain = Pairs(toy_named, tmp_path).images()
     assert misses(plain, plain, tmp_path, update).usage["encoded"]["images"] == 1
+
+
+def test_another_switch_in_the_environment_is_a_miss(
+    toy_named: Named, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """llama.cpp turns the rows of a quantised cache, or not."""
+    plain = Pairs(toy_named, tmp_path).quantised()
+    misses(plain, plain, tmp_path, lambda: monkeypatch.setenv("LLAMA_ATTN_ROT_DISABLE", "1"))
 
 
 SIZES = {

@@ -10,6 +10,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -21,7 +22,9 @@ from llmagic.engine import engine
 from llmagic.errors import Interrupted, ModelError, UsageError
 from llmagic.events import Delta, Event
 from llmagic.events import Loading as LoadingEvent
+from llmagic.model import loading
 from llmagic.model.library import LOG, llama
+from llmagic.model.loading import Model
 from llmagic.model.vision import Slot
 from llmagic.prompt.pixels import Picture
 from llmagic.session import Session
@@ -219,6 +222,30 @@ def test_interrupt_in_the_log_while_loading(
         assert session.ask("hello", max_tokens=2).text
 
 
+@pytest.mark.parametrize(("module", "name"), [(loading, "Vocabulary"), (engine, "Checkpoints")])
+def test_interrupt_when_all_is_read(
+    toy_named: Named, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
+):
+    """Ctrl-C at the end of loading: nobody asks again, and what was loaded is freed."""
+    made: list[Model] = []
+
+    def init(model: Model, *args: object, real=Model.__init__, **kwargs: object) -> None:
+        made.append(model)
+        real(model, *args, **kwargs)
+
+    at_the_end = getattr(module, name)
+
+    def last(*args: object, **kwargs: object) -> object:
+        os.kill(os.getpid(), signal.SIGINT)
+        return at_the_end(*args, **kwargs)
+
+    monkeypatch.setattr(Model, "__init__", init)
+    monkeypatch.setattr(module, name, last)
+    with pytest.raises(Interrupted, match="was not loaded"):
+        Session(toy_named("llama").model)
+    assert [model._finalizer.alive for model in made] == [False]
+
+
 def test_interrupt_at_the_very_end(toy: Toy, monkeypatch: pytest.MonkeyPatch):
     """Ctrl-C while the reply's checkpoint is saved: nobody asks again, and it must not be lost."""
     with Session(toy.model) as session:
@@ -277,6 +304,25 @@ def test_pictures_do_not_pile_up(toy_named: Named):
         pictures = [each for each in gc.get_objects() if type(each) is Picture]
         shown = {id(each.pixels): each for each in pictures if each.width == 401}
         assert sum(len(each.pixels) for each in shown.values()) < 4 << 20
+
+
+def test_pictures_of_a_conversation_that_goes_on_are_not_kept_for_the_encoder(
+    toy_named: Named, tmp_path: Path
+):
+    """Their embeddings are on disk: what they were resized to is not wanted."""
+    toy = toy_named("qwen35")
+    images = [Image.new("RGB", (203, 201), (index, 0, 0)) for index in range(3)]
+    for _ in range(2):
+        with Session(toy.model, projector=toy.projector, store=tmp_path) as session:
+            turn = session.ask("?", images=images, max_tokens=1)
+            gc.collect()
+            slots = [each for each in gc.get_objects() if type(each) is Slot]
+            kept = [each.has_pixels for each in slots if each.picture.width == 203]
+            assert kept
+            assert not any(kept)
+            assert session.ask("And?", max_tokens=1).usage["encoded"]["images"] == 0
+    assert turn.usage["restored"]["tier"] == "disk"
+    assert turn.usage["encoded"]["images"] == 0
 
 
 def test_a_state_lost_on_disk_is_saved_again(toy_named: Named, tmp_path: Path):

@@ -11,9 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
+from llmagic.errors import Interrupted
 from llmagic.notebook.display import INTERRUPTED
 from llmagic.notebook.interrupts import held
+from llmagic.session import Session
 from tests.notebook.conftest import write_picture
 from tests.notebook.kernel import Kernel, Message, Outcome
 from tests.toys import Toy
@@ -209,6 +212,24 @@ def test_before_and_after_the_models_work(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
     assert done.stdout.count("Interrupted: the turn is not part of the conversation.") == 3
     assert done.stdout.count("Interrupted: the reply was complete, and the turn is part") == 1
+
+
+def test_while_one_model_takes_the_place_of_another(
+    shell: InteractiveShell, llama: Toy, qwen35: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell.run_line_magic("llm", f"load {llama.model}")
+
+    def close(session: Session, real: Callable[[Session], None] = Session.close) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        real(session)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "close", close)
+        with pytest.raises(Interrupted, match="the model was loaded"):
+            shell.run_line_magic("llm", f"load {qwen35.model} --no-projector")
+    assert shell.run_cell("%%llm --max-tokens 3\nHello.").success
+    assert shell.run_cell(f"%llm load {llama.model}").success
+    assert shell.run_cell("%%llm --max-tokens 3\nHello.").success
 
 
 def test_a_reply_with_a_form(kernel: Kernel, llama: Toy) -> None:

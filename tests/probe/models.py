@@ -13,15 +13,27 @@ from tests.toys.weights import Tensors, finish
 
 WORDS = ("hello", "he", "ll", "llo", "lo", "wor", "ld", "world", "▁hello", "▁world", "▁he", "▁wor")
 CONTROL = ("<s>", "</s>", "[INST]", "[/INST]")
+MARK = "«é»"
+"""A token of characters that are none."""
 N_BARE = 64
 N_EMBD, N_FF, HEAD = 64, 96, 32
 
 
-def sentencepiece(path: Path, *, space_prefix: bool | None = True) -> Path:
-    """A llama whose vocabulary is SentencePiece's: words with and without the space before."""
+def sentencepiece(
+    path: Path, *, space_prefix: bool | None = True, writes_bytes: bool = True
+) -> Path:
+    """A llama whose vocabulary is SentencePiece's: words with and without the space before.
+
+    Where it has no tokens for bytes, it has `MARK` instead.
+    """
     writer = GGUFWriter(None, "llama")
-    tokens = ["<unk>", *CONTROL, *(f"<0x{byte:02X}>" for byte in range(256))]
-    types = [TokenType.UNKNOWN, *[TokenType.CONTROL] * len(CONTROL), *[TokenType.BYTE] * 256]
+    tokens, types = ["<unk>", *CONTROL], [TokenType.UNKNOWN, *[TokenType.CONTROL] * len(CONTROL)]
+    if writes_bytes:
+        tokens += [f"<0x{byte:02X}>" for byte in range(256)]
+        types += [TokenType.BYTE] * 256
+    else:
+        tokens.append(MARK)
+        types.append(TokenType.USER_DEFINED)
     letters = [chr(letter) for letter in range(0x21, 0x7F)]
     normal = ["▁", *letters, *WORDS]
     tokens += normal

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gguf import GGUFWriter
 
-from llmagic.errors import ModelError, ModelFileError
+from llmagic.errors import ModelError, ModelFileError, PromptError
 from llmagic.model.context import Context, Shape
 from llmagic.model.loading import Model
 from llmagic.session import Session
@@ -236,6 +236,24 @@ def test_what_the_file_says_of_spaces_does_not_count(tmp_path: Path) -> None:
         found.append(model.vocabulary.tokenize("hello hello", special=False))
         model.close()
     assert found[0] == found[1] == found[2]
+
+
+def test_what_a_vocabulary_without_bytes_cannot_write_is_told(
+    tmp_path: Path, open_session: Opens
+) -> None:
+    """llama.cpp ends the process at the first such character."""
+    path = models.sentencepiece(tmp_path / "spm.gguf", writes_bytes=False)
+    session = open_session(Toy("spm", path, None, "attention"))
+    first = session.ask("hello", **ASK)
+    with pytest.raises(PromptError, match=r"'é' \(U\+00E9\).*another template"):
+        session.ask(f"hello {models.MARK} é", **ASK)
+    with pytest.raises(PromptError, match=r"'\\n' \(U\+000A\)"):
+        session.ask("hello\nworld", **ASK)
+    assert session.last is first
+    turn = session.ask(f"hello {models.MARK} hello", **ASK)
+    steps = session.chat.sequence(None, first, turn.parts).steps
+    spelled = [text_of(session, token) for step in steps for token in step.span.tokens]
+    assert spelled[-6:] == ["[INST]", "hello", "▁", models.MARK, "▁hello", "[/INST]"]
 
 
 # Windows that llama.cpp does not tell of --------------------------------------------------------

@@ -40,7 +40,7 @@ SCRIPT = {
     "unknown": [written("subtract", a=1)],
     "broken": [written("fail")],
     "again!": [written("more")],
-    "stop": [written("interrupt")],
+    "stop": ["I ask. ", written("interrupt")],
     "malformed": ["<tool_call>{oops"],
     "hello": ["Hi there!"],
     "<tool_response>": ["It is done."],
@@ -111,6 +111,17 @@ def test_a_call_its_result_and_the_answer(
     )
     assert prompt == restored + evaluated
     assert usage["exact"]
+
+
+def test_what_two_replies_evaluate_counts_once(opened: Opens) -> None:
+    """With a template whose beginning depends on what follows, which leaves nothing to restore."""
+    turn = opened("{{ messages | length }}\n" + HERMES).ask("twice", tools=[add], **GREEDY)
+    assert len(turn.rounds) == 1
+    usage = turn.usage
+    assert usage["restored"]["tokens"] == usage["restored"]["images"] == 0
+    assert usage["restored"]["tier"] == "none"
+    assert usage["evaluated"]["tokens"] == usage["prompt"]["tokens"] > 0
+    assert usage["evaluated"]["images"] == usage["prompt"]["images"] == 0
 
 
 def test_the_next_question_goes_on_from_all_of_it(opened: Opens) -> None:
@@ -187,7 +198,11 @@ def test_an_interrupt_stops_the_tool_and_the_turn(opened: Opens) -> None:
     with pytest.raises(Interrupted, match="interrupt was stopped") as caught:
         session.ask("stop", **GREEDY)
     assert session.last is before
-    assert caught.value.usage is not None
+    assert caught.value.text == "I ask."
+    usage = caught.value.usage
+    assert usage is not None
+    assert usage["generated"]["stop"] == "interrupt"
+    assert usage["generated"]["tokens"] > 0
     assert session.ask("hello", **GREEDY).text == "Hi there!"
 
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from llmagic.events import Encoding, Event
+from llmagic.engine.engine import Outcome
+from llmagic.events import Encoding, Event, Prefill
+from llmagic.model import library
 from llmagic.prompt.images import picture
 from llmagic.prompt.parts import ImagePart, Part, TextPart
+from llmagic.sequence import Sequence, Text
 from llmagic.session import Session
+from llmagic.settings import Sampling
 from tests import oracle
 from tests.session.cells import Cell, Costs, Notebook, cells, image, run_all
 from tests.session.conftest import Opens, in_both_tiers, only_seeing
@@ -131,3 +136,55 @@ def test_progress_of_encoding_counts_only_what_is_encoded(session: Session) -> N
     heard.clear()
     session.ask((TextPart("Again: "), see(1)), max_tokens=2, on_event=heard.append)
     assert not [event for event in heard if isinstance(event, Encoding)]
+
+
+def test_no_more_embeddings_are_kept_than_the_budget_holds(toy: Toy, open_session: Opens) -> None:
+    parts = (see(0), see(1), see(2), TextPart("It?"))
+    session = open_session(toy, image_budget=0)
+    heard: list[Event] = []
+    turn = session.ask(parts, max_tokens=4, on_event=heard.append)
+    oracle.assert_exact(session, turn)
+    assert turn == open_session(toy).ask(parts, max_tokens=4)
+    assert turn.usage["encoded"]["images"] == 3
+    told = [event for event in heard if isinstance(event, Encoding | Prefill)]
+    assert [event for event in told if isinstance(event, Encoding)] == [
+        Encoding(0, 3),
+        Encoding(1, 3),
+        Encoding(2, 3),
+    ]
+    # The second one when the first one is evaluated.
+    assert isinstance(told[1], Prefill)
+
+
+def test_an_image_of_several_slices_is_one_image(session: Session) -> None:
+    projector = session.engine.projector
+    assert projector is not None
+    first, second = (projector.place(see(index).picture) for index in (0, 1))
+    sliced = (*(replace(span, boundary=None) for span in first), *second)
+    text = Text(tuple(session.tokenize("What is it?")))
+    sequence = Sequence((*sliced, text), seed=session.engine.fingerprint)
+    assert sequence.n_images == 1
+    heard: list[Event] = []
+    outcome = session.engine.answer(sequence, Sampling(max_tokens=1), heard.append, Outcome())
+    assert outcome.work is not None
+    assert outcome.work.encoded.count == 1
+    assert [event for event in heard if isinstance(event, Encoding)] == [
+        Encoding(0, 1),
+        Encoding(1, 1),
+    ]
+
+
+def test_content_is_the_same_whatever_computes_it(
+    toy: Toy, open_session: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So are ids of turns and seeds; what is evaluated is not, and is never mistaken for it."""
+    sessions = [open_session(toy, n_threads=1), open_session(toy, n_threads=2)]
+    monkeypatch.setattr(library, "bindings_version", "0.3.37")
+    sessions.append(open_session(toy, n_threads=1))
+    parts = (see(0), TextPart("What is it?"))
+    sequences = [session.chat.sequence(None, None, parts) for session in sessions]
+    assert len({each.digest for each in sequences}) == 1
+    assert len({step.key for each in sequences for step in each.steps[:1]}) == 3
+    assert len({session.ask(parts, max_tokens=1, seed=1, top_k=1).id for session in sessions}) == 1
+    other = open_session(toy, n_threads=1, image_tokens=16)
+    assert other.chat.sequence(None, None, parts).digest != sequences[0].digest

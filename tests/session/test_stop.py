@@ -9,11 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from llmagic.checkpoint.payload import Payloads
 from llmagic.events import Delta, Event
 from llmagic.prompt.parts import TextPart
 from llmagic.session import Session, Turn
 from llmagic.settings import Loading
 from tests import oracle
+from tests.faults.injecting import injected, raises
 from tests.session.cells import Cold, Notebook, prose
 from tests.session.script import say
 from tests.toys import Toy
@@ -82,6 +84,24 @@ def test_a_window_that_is_cut_goes_on_where_it_was(toy_named: Callable[[str], To
         assert turn.stop == "stop"
         assert turn.tokens == (*words, *tokenize("in"))
         go_on(Notebook(session), turn)
+
+
+@pytest.mark.parametrize("toy", ["qwen35", "mamba2"], indirect=True)
+def test_without_the_memory_to_go_back(session: Session, cold: Cold) -> None:
+    """The reply stands; the next turn evaluates it again."""
+    notebook = Notebook(session, cold=cold, temperature=0, max_tokens=24)
+    whole = notebook.run(0, PROMPT)
+    pairs = (whole.tokens[index : index + 2] for index in range(8, 20))
+    stop = next(text for pair in pairs if (text := text_of(session, pair)).isascii())
+    with injected(Payloads, "take_end", raises(MemoryError())) as seen:
+        turn = notebook.ask(None, PROMPT, stop=stop)
+    assert seen.failed
+    assert turn.text == whole.text[: whole.text.index(stop)]
+    assert session.last is turn
+    following = notebook.ask(turn, "Go on.", stop=(), max_tokens=3)
+    assert following.usage["restored"]["tokens"] > 0
+    assert following.usage["exact"] is False
+    assert notebook.ask(None, PROMPT, stop=stop) == turn
 
 
 def test_what_is_left_of_a_token_may_not_fit(toy_named: Callable[[str], Toy]) -> None:
