@@ -32,22 +32,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments : sequence of str, optional
         What follows the program's name; by default that of this process.
     """
-    terminal = _Terminal()
-    parsed = _parser(terminal.tell).parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = parsed.run
+    name = "llmagic"
     try:
+        terminal = _Terminal()
+        parsed = _parser(terminal.tell).parse_args(arguments)
+        name = f"llmagic {parsed.command}"
+        run: Callable[[argparse.Namespace], int] = parsed.run
         with terminal:
             return run(parsed)
+    except KeyboardInterrupt:  # llmagic's own is an LLMagicError, too
+        print(f"{name}: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except LLMagicError as error:
-        print(f"llmagic {parsed.command}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return CANNOT
     except BrokenPipeError:
         # `… | head`: whoever read has enough. Nothing is left to flush at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOT_WELL
-    except KeyboardInterrupt:
-        print(f"llmagic {parsed.command}: interrupted", file=sys.stderr)
-        return INTERRUPTED
 
 
 def _parser(tell: Tell) -> argparse.ArgumentParser:
