@@ -186,6 +186,9 @@ def test_two_notebooks_on_one_kernel(
 ) -> None:
     """Each has a conversation of its own once its cells are saved; in VS Code at once."""
     book = lab(llama, code=code, cells="ab")
+    # What is no notebook, whatever its name, hides none beside it.
+    (tmp_path / "dangling.ipynb").symlink_to(tmp_path / "nowhere.ipynb")
+    (tmp_path / "folder.ipynb").mkdir()
     other = Lab(tmp_path / "other.ipynb", code=code)
     other.kernel = book.kernel
     for name in "xy":
