@@ -28,13 +28,16 @@ CHECK = "from llmagic.cli import main; sys.exit(main(['check', 'demo', '--rounds
 EVALUATE = "from llmagic.demo.evaluate import main; sys.exit(main(['--turns', '1']))"
 
 
-@pytest.mark.parametrize("when", [BEFORE_THE_MODEL, IN_THE_MODEL])
+@pytest.mark.parametrize("when", [BEFORE_THE_MODEL, IN_THE_MODEL], ids=["before", "in the model"])
 @pytest.mark.parametrize(
     ("command", "name"),
     [(CHECK, "llmagic check"), (EVALUATE, "python -m llmagic.demo.evaluate")],
+    ids=["check", "evaluate"],
 )
 def test_interrupt_is_one_line_and_a_status(when: str, command: str, name: str) -> None:
-    program = f"import signal, sys\n{when}\n{command}"
+    # A shell starts what runs in the background with the signal ignored.
+    python = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{python}\n{when}\n{command}"
     done = subprocess.run(
         [sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=600
     )
