@@ -32,44 +32,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments : sequence of str, optional
         What follows the program's name; by default that of this process.
     """
-    terminal = _Terminal()
-    parsed = _parser(terminal.tell).parse_args(arguments)
-    run: Callable[[argparse.Namespace], int] = parsed.run
+    name, given = "llmagic", sys.argv[1:] if arguments is None else arguments
     try:
+        terminal = _Terminal()
+        parsed = _parser(given, terminal.tell).parse_args(given)
+        name = f"llmagic {parsed.command}"
+        run: Callable[[argparse.Namespace], int] = parsed.run
         with terminal:
             return run(parsed)
+    except KeyboardInterrupt:  # llmagic's own is an LLMagicError, too
+        print(f"{name}: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except LLMagicError as error:
-        print(f"llmagic {parsed.command}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
+        return CANNOT
+    except ImportError as error:
+        print(f"{name}: {error}. `llmagic doctor` says what is missing.", file=sys.stderr)
         return CANNOT
     except BrokenPipeError:
         # `… | head`: whoever read has enough. Nothing is left to flush at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOT_WELL
-    except KeyboardInterrupt:
-        print(f"llmagic {parsed.command}: interrupted", file=sys.stderr)
-        return INTERRUPTED
 
 
-def _parser(tell: Tell) -> argparse.ArgumentParser:
+def _parser(given: Sequence[str], tell: Tell) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="llmagic", description="Tools around %%llm cells.")
-    version = importlib.metadata.version("llmagic")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_check(commands, tell)
-    _add_cache(commands)
-    _add_models(commands, tell)
-    _add_doctor(commands)
+    # Only the one that is asked for has its options, which import what it needs: `doctor` has to
+    # run where something of that is missing.
+    asked = next((each for each in given if not each.startswith("-")), None)
+    for name, (summary, more, add) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=more or summary)
+        if name == asked:
+            add(command, tell)
     return parser
 
 
-def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser], tell: Tell) -> None:
-    parser = commands.add_parser(
-        "check",
-        help="is restoring exact for a model?",
-        description="Save and restore random tokens (and pictures) in every way a notebook does, "
-        "compare the logits bit for bit, and print the verdict as JSON. Status 0: exact; "
-        "1: not exact; 2: the model cannot be loaded.",
-    )
+def _version() -> str:
+    try:
+        return importlib.metadata.version("llmagic")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"  # which is for `doctor` to say
+
+
+def _add_check(parser: argparse.ArgumentParser, tell: Tell) -> None:
     parser.add_argument("model", help="GGUF file, user/repo[:quant] of a hub, or an alias")
     parser.add_argument("--projector", type=Path, help="its vision projector, if not beside it")
     parser.add_argument("--no-projector", action="store_true", help="without one")
@@ -125,26 +132,46 @@ class _Terminal:
             self._shown = line
 
 
-def _add_cache(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_cache(parser: argparse.ArgumentParser, _: Tell) -> None:
     from llmagic.store.commands import add
 
-    summary = "what is kept on disk: list it, verify it, make it less"
-    add(commands.add_parser("cache", help=summary, description=summary))
+    add(parser)
 
 
-def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser], tell: Tell) -> None:
+def _add_models(parser: argparse.ArgumentParser, tell: Tell) -> None:
     from llmagic.catalog.commands import add
 
-    summary = "the models on disk, and whether they fit; get models, name them"
-    add(commands.add_parser("models", help=summary, description=summary), tell)
+    add(parser, tell)
 
 
-def _add_doctor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_doctor(parser: argparse.ArgumentParser, _: Tell) -> None:
     from llmagic.doctor.report import add
 
-    summary = "what works on this machine, and the command that mends what does not"
-    description = f"{summary}. Status 0: no problem; 1: at least one."
-    add(commands.add_parser("doctor", help=summary, description=description))
+    add(parser)
+
+
+COMMANDS: dict[str, tuple[str, str, Callable[[argparse.ArgumentParser, Tell], None]]] = {
+    "check": (
+        "is restoring exact for a model?",
+        "Save and restore random tokens (and pictures) in every way a notebook does, compare the "
+        "logits bit for bit, and print the verdict as JSON. Status 0: exact; 1: not exact; "
+        "2: the model cannot be loaded.",
+        _add_check,
+    ),
+    "cache": ("what is kept on disk: list it, verify it, make it less", "", _add_cache),
+    "models": (
+        "the models on disk, and whether they fit; get models, name them",
+        "",
+        _add_models,
+    ),
+    "doctor": (
+        "what works on this machine, and the command that mends what does not",
+        "What works on this machine, and the command that mends what does not. Status 0: no "
+        "problem; 1: at least one.",
+        _add_doctor,
+    ),
+}
+"""Summary, description (where it says more) and options of each command."""
 
 
 def _positive(text: str) -> int:

@@ -30,6 +30,9 @@ DIALOGUES = Path(__file__).with_name("heldout.json.gz")
 MOST_TOKENS = 64
 """Longest right answer, and some more: rambling is cut."""
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
 EVERY, ROWS, FREE, MANY = "all dialogues", "rows, squares", "shapes anywhere", "3-4 pictures"
 
 
@@ -157,6 +160,14 @@ def _share(asked: int, right: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print("python -m llmagic.demo.evaluate: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m llmagic.demo.evaluate", description=__doc__)
     parser.add_argument("model", nargs="?", default="demo", help="its name or GGUF file (demo)")
     parser.add_argument("--projector", type=Path, help="its projector, if not beside it")
@@ -177,6 +188,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loading = Loading(n_threads=given.threads)
         opened = Session(given.model, projector=given.projector, loading=loading)
     except LLMagicError as error:
+        if isinstance(error, KeyboardInterrupt):  # llmagic's own is both
+            raise
         parser.error(str(error))
     with opened as session:
         for dialogue in dialogues():

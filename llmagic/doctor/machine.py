@@ -1,19 +1,20 @@
-"""llmagic's own surroundings: llama.cpp and its build, threads, GPU, memory, store, models."""
+"""llmagic's own surroundings: llama.cpp and its build, threads, GPU, memory, store, models.
+
+What a check needs it imports itself: where a package is missing, the other checks go on.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
-
 from llmagic.doctor.finding import Finding, Status
 from llmagic.doctor.packages import PIP
-from llmagic.store import root
 
 LITTLE_DISK = 1 << 30
 """Bytes of free disk below which the store is soon full."""
@@ -81,12 +82,16 @@ def gpu() -> Finding:
 
 def memory() -> Finding:
     """Main memory."""
+    import psutil
+
     found = psutil.virtual_memory()
     return Finding("memory", Status.OK, f"{_gib(found.total)}, {_gib(found.available)} free")
 
 
 def store() -> Finding:
     """Whether checkpoints can be written, and whether there is room."""
+    from llmagic.store import root
+
     folder = root()
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -95,7 +100,8 @@ def store() -> Finding:
         free = shutil.disk_usage(folder).free
     except OSError as error:
         text = f"{folder} cannot be written: {error.strerror}. Nothing outlives a kernel"
-        return Finding("store", Status.PROBLEM, text, f"mkdir -p {folder} && chmod u+rwx {folder}")
+        quoted = shlex.quote(str(folder))
+        return Finding("store", Status.PROBLEM, text, f"mkdir -p {quoted} && chmod u+rwx {quoted}")
     if free < LITTLE_DISK:
         text = f"{folder}, with only {_gib(free)} of disk free"
         return Finding("store", Status.NOTE, text, "llmagic cache prune --budget 1G")

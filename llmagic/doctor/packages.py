@@ -12,12 +12,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from packaging.requirements import Requirement
-
 from llmagic.doctor.finding import Finding, Status
 
 OLDEST = (3, 11)
-PIP = f"{sys.executable} -m pip install"
+PYTHON = shlex.quote(sys.executable)
+PIP = f"{PYTHON} -m pip install"
 
 FRONT_ENDS = ("jupyterlab", "notebook")
 
@@ -43,6 +42,12 @@ def python() -> Finding:
 def packages() -> Iterator[Finding]:
     """What llmagic needs and does not have; one line when all is there."""
     try:
+        from packaging.requirements import Requirement
+    except ImportError as error:
+        # It reads what is needed, and is needed itself.
+        yield Finding("packages", Status.PROBLEM, f"packaging: {error}", f"{PIP} packaging")
+        return
+    try:
         needed = [Requirement(each) for each in metadata.requires("llmagic") or ()]
     except metadata.PackageNotFoundError:
         text = "llmagic itself is not installed here"
@@ -55,7 +60,7 @@ def packages() -> Iterator[Finding]:
         if found is None or not each.specifier.contains(found, prereleases=True):
             bad = True
             text = f"{each} is needed, and {'none' if found is None else found} is installed"
-            yield Finding("packages", Status.PROBLEM, text, f"{PIP} '{each}'")
+            yield Finding("packages", Status.PROBLEM, text, f"{PIP} {shlex.quote(str(each))}")
     if not bad:
         text = f"llmagic {_version('llmagic')} and the {len(needed)} packages it needs"
         yield Finding("packages", Status.OK, text)
@@ -86,7 +91,7 @@ def extensions() -> Iterator[Finding]:
             why = "not built in the checkout that runs" if checkout else "not installed"
             yield Finding(label, Status.PROBLEM, f"{why}: {without}", _install(package))
         elif name in disabled:
-            command = f"{sys.executable} -m jupyter labextension enable {name}"
+            command = f"{PYTHON} -m jupyter labextension enable {name}"
             yield Finding(label, Status.PROBLEM, f"disabled: {without}", command)
         elif name == "llmagic" and about.get("version") != (wanted := _version(package)):
             text = f"{about.get('version')}, enabled, and {package} itself {wanted}"

@@ -116,25 +116,29 @@ class Runtime:
 
     def nothing(self, document: Document | None) -> str:
         """One line for a conversation without turns."""
-        shown = [cell for cell in document.cells if cell.turn] if document is not None else []
-        if shown and self.loaded.session is None and self.conversation.takes_over:
+        if self.waiting(document):
             return (
                 "no turns yet in this kernel; load the model (%llm load MODEL), and those that the "
                 "notebook shows are taken over"
             )
         return "no turns yet; ask something in a %%llm cell"
 
+    def waiting(self, document: Document | None) -> int:
+        """How many turns the notebook shows that are taken over once a model is loaded."""
+        if document is None or self.loaded.session is not None or not self.conversation.takes_over:
+            return 0
+        return sum(cell.turn is not None for cell in document.cells)
+
     def recall_versions(self) -> None:
         """Let the conversation know what the store has of its cells' earlier turns."""
         if self.loaded.session is not None:
             earlier_versions(self.conversation, self.loaded.session)
 
-    def order(self) -> str:
+    def order(self, document: Document | None) -> str:
         """By what the turns of the running cell's notebook are ordered."""
-        request, document = self.request()
         if document is not None:
             return "saved notebook" if document.is_saved else "document"
-        return "execution" if request.cell is None else "cell ids"
+        return "execution" if current_request(self.shell).cell is None else "cell ids"
 
     def restore(self, cell: str, turn: str) -> Entry | None:
         """Let a cell count with an earlier turn of its own again; see `Conversation.restore`."""

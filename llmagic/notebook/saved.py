@@ -12,6 +12,7 @@ import os
 import re
 import urllib.parse
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
@@ -142,22 +143,19 @@ class Saved:
     def _search(self, path: Path, cell: str) -> Path | None:
         lacking = self._lacking.setdefault(cell, {})
         left, found = MOST_BYTES_BESIDE, []
-        try:
-            others = {each: each.stat() for each in path.parent.glob("*.ipynb") if each != path}
-            for other in sorted(others, key=lambda each: -others[each].st_mtime_ns):
-                stamp = others[other].st_mtime_ns, others[other].st_size
-                left -= others[other].st_size
-                if left < 0:
-                    break
-                if lacking.get(other) == stamp:
-                    continue
+        for other, stat in _beside(path):
+            stamp = stat.st_mtime_ns, stat.st_size
+            left -= stat.st_size
+            if left < 0:
+                break
+            if lacking.get(other) == stamp:
+                continue
+            with suppress(OSError):  # one that may not be read
                 # Parsed only where it may be the one.
                 if f'"{cell}"'.encode() in other.read_bytes() and cell in self._read(other).seen:
                     found.append(other)
                 else:
                     lacking[other] = stamp
-        except OSError:
-            return None
         return found[0] if len(found) == 1 else None
 
     def _read(self, path: Path) -> _File:
@@ -173,6 +171,18 @@ class Saved:
         except (OSError, ValueError, RecursionError):
             file.stamp, file.cells = None, ()  # being written just now, or no notebook
         return file
+
+
+def _beside(path: Path) -> list[tuple[Path, os.stat_result]]:
+    """The other notebooks of a folder, the one that was saved last first."""
+    found: list[tuple[Path, os.stat_result]] = []
+    with suppress(OSError):
+        for each in path.parent.glob("*.ipynb"):
+            with suppress(OSError):  # gone in this moment
+                # A link may lead nowhere, and a folder may be called anything.
+                if each != path and each.is_file():
+                    found.append((each, each.stat()))
+    return sorted(found, key=lambda each: -each[1].st_mtime_ns)
 
 
 def _named(cells: tuple[Cell, ...], known: Mapping[str | None, str | None]) -> Iterator[Cell]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -149,6 +150,70 @@ def test_llama_cpp_that_does_not_load(folders: Path) -> None:
     assert "libllama.so: no such file" in found["llama.cpp"]["text"]
     assert "--no-binary llama-cpp-python" in found["llama.cpp"]["mend"]
     assert found["store"]["status"] == "ok"
+
+
+NEEDED = ("llama_cpp", "numpy", "packaging", "platformdirs", "psutil", "xxhash")
+
+
+@pytest.mark.parametrize("missing", [NEEDED, ("packaging",), ("psutil",), ("xxhash",)])
+def test_packages_that_cannot_be_imported_are_reported(
+    folders: Path, missing: tuple[str, ...]
+) -> None:
+    for name in missing:
+        module = folders / "path" / name / "__init__.py"
+        module.parent.mkdir(parents=True)
+        module.write_text(f"raise ModuleNotFoundError('No module named {name}', name='{name}')")
+    path = f"{folders / 'path'}{os.pathsep}{os.getcwd()}"
+    environment = {**os.environ, "PYTHONPATH": path}
+    command = [sys.executable, "-m", "llmagic", "doctor", "--json"]
+    done = subprocess.run(
+        command, env=environment, check=False, capture_output=True, text=True, timeout=600
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    found = {each["name"]: each for each in json.loads(done.stdout)["checks"]}
+    assert set(found) >= CHECKED
+    told = [each["text"] for each in found.values() if each["status"] == "problem"]
+    for name in missing:
+        assert any(name in text for text in told) or len(missing) > 1, told
+    if "packaging" in missing:
+        assert found["packages"]["mend"].endswith("-m pip install packaging")
+    # Whatever else needs it says so in one line.
+    if "numpy" in missing:
+        done = subprocess.run(
+            [sys.executable, "-m", "llmagic", "cache", "ls"],
+            env=environment, check=False, capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+        wanted = "llmagic: No module named numpy. `llmagic doctor` says what is missing.\n"
+        assert (done.returncode, done.stderr) == (2, wanted)
+
+
+def test_commands_are_quoted_for_the_shell(folders: Path) -> None:
+    """A Python and a store in folders with spaces, as macOS and Windows' homes have them."""
+    (folders / "a file").write_text("no folder")
+    python = folders / "my env" / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    program = """
+import sys
+sys.executable = sys.argv[1]
+from llmagic.cli import main
+from llmagic.doctor import machine, packages
+print(machine.store().mend)
+packages.metadata.requires = lambda _: ["no-such-package>=1"]
+print(*(each.mend for each in packages.packages()))
+packages._disabled = lambda _: {"anywidget"}
+print(*(each.mend for each in packages.extensions() if "anywidget" in each.name))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(python)],
+        env={**os.environ, "LLMAGIC_STORE": str(folders / "a file" / "store")},
+        check=True, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    store, pip, enable = (shlex.split(line) for line in done.stdout.splitlines())
+    assert store[:3] == ["mkdir", "-p", str(folders / "a file" / "store")]
+    assert store[-1] == store[2]
+    assert pip == [str(python), "-m", "pip", "install", "no-such-package>=1"]
+    assert enable == [str(python), "-m", "jupyter", "labextension", "enable", "anywidget"]
 
 
 def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,11 @@ def lab(tmp_path: Path) -> Iterator[Callable[..., Lab]]:
         lab.kernel.stop()
 
 
+def status(book: Lab) -> dict[str, str]:
+    lines = book.kernel.run("%llm status", book.name("s")).text.splitlines()
+    return dict(re.split(r"  +", line, maxsplit=1) for line in lines)
+
+
 @pytest.mark.parametrize("code", [False, True], ids=["JupyterLab", "VS Code"])
 def test_the_order_is_that_of_the_saved_notebook(
     lab: Callable[..., Lab], llama: Toy, code: bool
@@ -102,9 +108,7 @@ def test_the_order_is_that_of_the_saved_notebook(
     book.cells.append(book.cells.pop(0))
     book.save()
     assert book.context("c") == "xbc"
-    status = book.kernel.run("%llm status", book.name("s")).text
-    (row,) = [line for line in status.splitlines() if line.startswith("order")]
-    assert row.split(maxsplit=1)[1].strip() == "saved notebook"
+    assert status(book)["order"] == "saved notebook"
     assert "edited since" not in book.kernel.run("%llm history", book.name("s")).text
 
 
@@ -139,10 +143,18 @@ def test_turns_are_taken_over_after_a_restart(lab: Callable[..., Lab], llama: To
     book.save()
     book.kernel.stop(gently=True)
     book.start(llama)
+    book.kernel.run("%llm unload")
+    waits = "0; the 3 that the notebook shows are taken over once a model is loaded"
+    assert status(book)["turns"] == waits
+    book.kernel.load(llama.model)
     after = book.run("c")
     assert after.usage["turn"] == before[-1].usage["turn"]
     assert after.usage["restored"]["tier"] == "disk"
     assert after.stderr == "llmagic: 2 turns above were taken over from the store.\n"
+    book.kernel.stop(gently=True)
+    book.save()
+    book.start(llama)
+    assert status(book)["turns"] == "3", "as %llm history counts them"
 
 
 def test_a_console_and_a_file_that_is_no_notebook(lab: Callable[..., Lab], llama: Toy) -> None:
@@ -186,6 +198,9 @@ def test_two_notebooks_on_one_kernel(
 ) -> None:
     """Each has a conversation of its own once its cells are saved; in VS Code at once."""
     book = lab(llama, code=code, cells="ab")
+    # What is no notebook, whatever its name, hides none beside it.
+    (tmp_path / "dangling.ipynb").symlink_to(tmp_path / "nowhere.ipynb")
+    (tmp_path / "folder.ipynb").mkdir()
     other = Lab(tmp_path / "other.ipynb", code=code)
     other.kernel = book.kernel
     for name in "xy":

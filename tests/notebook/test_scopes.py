@@ -298,7 +298,7 @@ def test_status_says_what_was_saved(loaded: Cells) -> None:
     loaded.ask("a")
     loaded.ask("b")
     rows = dict(line.split("  ", 1) for line in loaded.text("%llm status").splitlines())
-    assert "tokens restored (live)" in rows["last cell"]
+    assert "tokens restored (live)" in rows["last turn"]
     assert rows["order"].strip() == "execution"
     usage: Any = conversation(loaded).latest.usage
     last = loaded.text("%llm last").splitlines()

@@ -127,7 +127,10 @@ def _following(script: Script) -> dict[str, str]:
 
 
 def for_notebook(folder: Path) -> Path:
-    """The parrot of notebooks/05_tools.ipynb, which calls the functions defined there."""
+    """The parrot of notebooks/05_tools.ipynb, which calls the functions defined there.
+
+    It is committed beside the notebook, as `notebooks/parrot.gguf`.
+    """
     template = Path(__file__).parents[1] / "templates" / "hermes.jinja"
     return write(folder, NOTEBOOK, template.read_text(encoding="utf-8"))
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from llmagic.notebook.commands.command import Command
-from llmagic.notebook.conversation import Conversation
 from llmagic.notebook.runtime import Runtime
 from llmagic.notebook.table import Row, amount, from_home, table
 
@@ -18,8 +17,12 @@ if TYPE_CHECKING:
 def _status(runtime: Runtime, _: argparse.Namespace) -> None:
     session = runtime.loaded.session
     status = None if session is None else session.status()
-    order = runtime.order()
-    rows = _rows(status, runtime.conversation, order)
+    # What the cells show counts as in `%llm history`, also after a restart.
+    document = runtime.arrange()
+    turns = str(len(runtime.conversation.entries))
+    if turns == "0" and (waiting := runtime.waiting(document)):
+        turns += f"; the {waiting} that the notebook shows are taken over once a model is loaded"
+    rows = _rows(status, turns, runtime.order(document), runtime.conversation.latest)
     if status is None:
         default = runtime.loaded.default
         first = f"; the first %%llm cell loads {default}" if default else ""
@@ -27,15 +30,14 @@ def _status(runtime: Runtime, _: argparse.Namespace) -> None:
     runtime.show(table(rows))
 
 
-def _rows(status: Mapping[str, Any] | None, conversation: Conversation, order: str) -> list[Row]:
+def _rows(
+    status: Mapping[str, Any] | None, turns: str, order: str, latest: Turn | None
+) -> list[Row]:
     """`status` is `Session.status()`, None when nothing is loaded."""
-    rows: list[Row] = [
-        ("what", "value"),
-        ("turns", str(len(conversation.entries))),
-        ("order", order),
-    ]
-    if conversation.latest is not None:
-        rows.append(("last cell", savings(conversation.latest)))
+    rows: list[Row] = [("what", "value"), ("turns", turns), ("order", order)]
+    if latest is not None:
+        # Not of the last cell: one that was interrupted has no turn.
+        rows.append(("last turn", savings(latest)))
     for name, value in (status or {}).items():
         if isinstance(value, Mapping):
             text = ", ".join(f"{key} {amount(key, item)}" for key, item in value.items())
