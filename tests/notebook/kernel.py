@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty
 from typing import Any
+
+from nbclient import NotebookClient
+from traitlets.config import Config
 
 from tests.notebook.zygote import ENDING, Forked
 
@@ -187,3 +191,20 @@ class Kernel:
         assert outcome.error is None, outcome.message
         (result,) = outcome.of("execute_result")
         return result.text
+
+
+def execute(notebook: Any, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    """Run a notebook as nbclient does, its kernel on files for sockets: ports may be taken."""
+    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+        config = Config()
+        config.KernelManager.transport = "ipc"
+        config.KernelManager.ip = f"{sockets}/socket"
+        client = NotebookClient(
+            notebook,
+            config=config,
+            startup_timeout=int(LIMIT),
+            iopub_timeout=int(LIMIT),
+            timeout=int(LIMIT),
+            resources={"metadata": {"path": str(folder)}},
+        )
+        client.execute(**({} if environment is None else {"env": dict(environment)}))

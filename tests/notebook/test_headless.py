@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from traitlets.config import Config
 
 from tests.notebook.conftest import write_picture
-from tests.notebook.kernel import LIMIT, Kernel
+from tests.notebook.kernel import LIMIT, Kernel, execute
 from tests.toys import Toy
 
 QUESTIONS = [
@@ -52,21 +49,6 @@ def outputs(notebook: Any) -> list[list[dict[str, Any]]]:
                     part.pop("ms", None)
         found.append(kept)
     return found
-
-
-def execute(notebook: Any, folder: Path) -> None:
-    """Run a notebook as nbclient does, its kernel on files for sockets: ports may be taken."""
-    with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
-        config = Config()
-        config.KernelManager.transport = "ipc"
-        config.KernelManager.ip = f"{sockets}/socket"
-        NotebookClient(
-            notebook,
-            config=config,
-            startup_timeout=int(LIMIT),
-            iopub_timeout=int(LIMIT),
-            resources={"metadata": {"path": str(folder)}},
-        ).execute()
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
+from tests.notebook.kernel import execute
 from tests.toys import parrot
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -29,8 +29,7 @@ def test_notebook_runs_in_a_copy_of_its_folder(tmp_path: Path, name: str) -> Non
     folder = tmp_path / "notebooks"
     shutil.copytree(NOTEBOOKS, folder, ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
     notebook = nbformat.read(folder / name, 4)
-    client = NotebookClient(notebook, resources={"metadata": {"path": str(folder)}}, timeout=600)
-    client.execute(env=a_newcomers(tmp_path / "cache"))  # raises what a cell raises
+    execute(notebook, folder, a_newcomers(tmp_path / "cache"))  # raises what a cell raises
 
 
 def test_the_parrot_of_the_tools_is_the_one_that_is_written(tmp_path: Path) -> None:
