@@ -9,6 +9,7 @@ from typing import Any
 
 from llmagic.catalog.choosing import (
     choose_model,
+    choose_named,
     choose_projector,
     core,
     is_gguf,
@@ -101,12 +102,12 @@ def _in_folder() -> Iterator[Entry]:
     folder = models_folder()
     files = [path for path in _walk(folder) if is_model(path.name)]
     names = [path.relative_to(folder).as_posix() for path in files]
+    own = [name for name in names if "/" not in name]
     for path, name in zip(files, names, strict=True):
         if "/" not in name:
-            same = [each for each in names if core(each) == core(name)]
             label = quant(name)
-            short = core(name) + (f":{label}" if label else "")
-            name = short if choose_model(same, label) == name else name
+            short = (core(name) or "model") + (f":{label}" if label else "")
+            name = short if choose_named(own, short) == name and short != DEMO else name
         yield _entry(name, "folder", path, projector_beside(path))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmagic.catalog.aliases import aliases
-from llmagic.catalog.choosing import choose_model, core, is_gguf, is_projector
+from llmagic.catalog.choosing import choose_named, is_gguf, is_projector
 from llmagic.catalog.hub import Hub
 from llmagic.catalog.local import ggufs, model_at, models_folder, projector_beside
 from llmagic.errors import UsageError
@@ -144,7 +144,5 @@ def _kept(name: str) -> Path | None:
         return folder / name
     if "/" in name:
         return None
-    stem, _, quant = name.partition(":")
-    names = [each for each in ggufs(folder) if core(each) == core(stem)]
-    chosen = choose_model(names, quant)
+    chosen = choose_named(ggufs(folder), name)
     return None if chosen is None else folder / chosen

@@ -92,6 +92,18 @@ def test_each_listed_name_loads_what_it_lists(
     assert all(entry.projector is not None for entry in good)
 
 
+def test_the_names_in_the_folder_are_told_apart(toy_named: Named) -> None:
+    folder = models_folder()
+    names = ["model.gguf", "model-Q8_0.gguf", "кот.gguf", "пёс.gguf", "demo.gguf", "Q4_0.gguf"]
+    for name in (*names, "Cats.gguf", "cats.gguf", "cats-Q8_0.gguf", "deep/cats-Q4_K_M.gguf"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        copy(toy_named("mamba2").model, folder / name)
+    entries = [entry for entry in inventory() if entry.source == "folder"]
+    assert len({entry.name for entry in entries}) == len(entries) == 10
+    for entry in entries:
+        assert resolve(entry.name).model == entry.path, entry
+
+
 @pytest.mark.parametrize("name", ["llama", "gemma3", "qwen2vl", "qwen35", "mamba2"])
 def test_what_the_header_says_is_what_a_session_finds(toy_named: Named, name: str) -> None:
     toy = toy_named(name)

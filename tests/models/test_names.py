@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from llmagic.catalog import Files, resolve
 from llmagic.catalog.aliases import aliases, aliases_file, remove_alias, set_alias
+from llmagic.catalog.choosing import core
 from llmagic.catalog.local import models_folder
 from llmagic.errors import ModelFileError, UsageError
 
@@ -108,6 +110,41 @@ def test_models_in_the_users_folder_go_by_name(tmp_path: Path) -> None:
     assert resolve("cats-4b") == Files(folder / "Cats-4B-Q4_K_M.gguf", projector)
     assert resolve("cats-4b:q8_0") == Files(folder / "Cats-4B-Q8_0.gguf", projector)
     assert resolve("Cats-4B-Q8_0.gguf").model == folder / "Cats-4B-Q8_0.gguf"
+
+
+def test_a_files_own_name_goes_before_the_usual_quantization() -> None:
+    names = ["Cats-4B-Q8_0.gguf", "Cats-4B-Q4_K_M.gguf", "Cats-4B-UD-Q4_K_M.gguf", "cats-4b.gguf"]
+    folder = put(models_folder(), *names, "dogs-Q8_0.gguf", "Dogs-Q8_0.gguf")
+    for name in (*names, "dogs-Q8_0.gguf", "Dogs-Q8_0.gguf"):
+        assert resolve(name.removesuffix(".gguf")).model == folder / name
+        assert resolve(name).model == folder / name
+    assert resolve("cats-4b-ud-q4_k_m").model == folder / "Cats-4B-UD-Q4_K_M.gguf"
+    assert resolve("cats_4b_Q8_0").model == folder / "Cats-4B-Q8_0.gguf"
+    assert resolve("cats-4b:Q8_0").model == folder / "Cats-4B-Q8_0.gguf"
+    with pytest.raises(UsageError, match="got 'Cats-4B-Q5_K_M'"):
+        resolve("Cats-4B-Q5_K_M")
+
+
+def test_a_split_model_goes_by_the_name_of_any_part() -> None:
+    folder = put(models_folder(), *(f"big-Q8_0-0000{n}-of-00002.gguf" for n in (1, 2)))
+    for name in ("big", "big-Q8_0", "big-q8_0-00001-of-00002", "big-Q8_0-00002-of-00002"):
+        assert resolve(name).model == folder / "big-Q8_0-00001-of-00002.gguf"
+
+
+def test_names_in_every_script_are_names_of_their_own() -> None:
+    stems = ("кот-Q8_0", "пёс-Q8_0", "模型", "猫Q4_0", "कि", "का", "é")
+    names = [f"{stem}.gguf" for stem in stems]
+    folder = put(models_folder(), *names, "model.gguf", "mmproj-пёс.gguf")
+    for stem, name in zip(stems, names, strict=True):
+        assert resolve(stem).model == folder / name
+        assert resolve(core(name)).model == folder / name
+        # macOS writes the letters of a file's name in pieces.
+        assert resolve(unicodedata.normalize("NFD", stem)).model == folder / name
+    assert resolve("кот").projector is None
+    assert resolve("ПЁС").projector == folder / "mmproj-пёс.gguf"
+    for name in ("狗", "???"):
+        with pytest.raises(UsageError, match="expected a model"):
+            resolve(name)
 
 
 def test_an_unknown_name_says_what_there_is() -> None:
