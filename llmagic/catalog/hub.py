@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,13 +37,29 @@ class _Listing:
 
 
 @dataclass(frozen=True)
-class _Revision:
+class Revision:
     """What was downloaded of one revision: its folder, and the GGUF files in it."""
 
     repo: str
     commit: str
     folder: Path
     names: tuple[str, ...]
+
+
+def holder(revisions: Sequence[Revision], wanted: str) -> Revision | None:
+    """The first of a repository's revisions with a model, with all parts of it where one has them.
+
+    Parameters
+    ----------
+    revisions : sequence of Revision
+        The newest first.
+    wanted : str
+        As for `choose_model`.
+    """
+    found = [(each, choose_model(each.names, wanted)) for each in revisions]
+    having = [(each, model) for each, model in found if model is not None]
+    whole = [each for each, model in having if set(parts(model)) <= set(each.names)]
+    return next(iter([*whole, *(each for each, _ in having)]), None)
 
 
 class Hub:
@@ -85,7 +101,7 @@ class Hub:
         Interrupted
             By Ctrl-C.
         """
-        listing = self._listing(repo, tell)
+        listing = self._listing(repo, wanted, tell)
         model = choose_model(listing.names, wanted)
         if model is None:
             raise HubError(_no_model(repo, wanted, listing.names))
@@ -103,7 +119,7 @@ class Hub:
 
     # Which files there are --------------------------------------------------------------------
 
-    def _listing(self, repo: str, tell: _Tell) -> _Listing:
+    def _listing(self, repo: str, wanted: str, tell: _Tell) -> _Listing:
         from huggingface_hub import HfApi, constants
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -115,32 +131,31 @@ class Hub:
         except HfHubHTTPError as error:
             if error.response.status_code < 500:
                 raise _refused(repo, error) from error
-            return self._cached(repo, f"it says {error.response.status_code}", tell)
+            return self._cached(repo, wanted, f"it says {error.response.status_code}", tell)
         except Exception as error:  # the connection's errors are those of the HTTP library in use
-            return self._cached(repo, _reason(error), tell)
+            return self._cached(repo, wanted, _reason(error), tell)
         names = tuple(each.rfilename for each in info.siblings or () if is_gguf(each.rfilename))
         return _Listing(names, str(info.sha))
 
-    def _cached(self, repo: str, why: str, tell: _Tell) -> _Listing:
-        """What the cache has of a repository: its newest revision with a model in it."""
-        for each in self._revisions():
-            if each.repo == repo:
-                tell(Notice(f"the hub cannot be used ({why}): {repo} is taken from its cache."))
-                return _Listing(each.names, each.commit, each.folder)
-        raise HubError(
-            f"{repo!r} is not in the hub's cache, and the hub cannot be used: {why}. Check the "
-            "connection, HF_ENDPOINT and HF_HUB_OFFLINE, or give the path of a file."
-        )
+    def _cached(self, repo: str, wanted: str, why: str, tell: _Tell) -> _Listing:
+        """What the cache has of a repository: its newest revision with the model."""
+        own = [each for each in self.cached() if each.repo == repo]
+        if not own:
+            raise HubError(
+                f"{repo!r} is not in the hub's cache, and the hub cannot be used: {why}. Check the "
+                "connection, HF_ENDPOINT and HF_HUB_OFFLINE, or give the path of a file."
+            )
+        found = holder(own, wanted)
+        if found is None:
+            names = dict.fromkeys(name for each in own for name in each.names)
+            raise HubError(
+                f"{_no_model(repo, wanted, tuple(names))} That is what the hub's cache has; the "
+                f"hub cannot be used: {why}."
+            )
+        tell(Notice(f"the hub cannot be used ({why}): {repo} is taken from its cache."))
+        return _Listing(found.names, found.commit, found.folder)
 
-    def cached(self) -> Iterator[tuple[str, Path, tuple[str, ...]]]:
-        """Each repository in the cache with a model: its name, the newest folder, its GGUFs."""
-        seen = set()
-        for each in self._revisions():
-            if each.repo not in seen:
-                seen.add(each.repo)
-                yield each.repo, each.folder, each.names
-
-    def _revisions(self) -> list[_Revision]:
+    def cached(self) -> list[Revision]:
         """Every downloaded revision that has a model in it, the newest first."""
         from huggingface_hub import scan_cache_dir
         from huggingface_hub.errors import CacheNotFound
@@ -155,9 +170,10 @@ class Hub:
             if each.repo_type == "model"
             for revision in each.revisions
         ]
-        found.sort(key=lambda each: -each[0])
+        # Those that share their files are of one age; their order must not change.
+        found.sort(key=lambda each: (-each[0], each[2].commit_hash))
         revisions = [
-            _Revision(
+            Revision(
                 repo,
                 revision.commit_hash,
                 revision.snapshot_path,

@@ -20,7 +20,8 @@ DEMO = "demo"
 
 DEMO_FOLDER = Path(__file__).resolve().parents[1] / "demo"
 
-_HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?::(?P<quant>[\w./-]+))?", re.ASCII)
+# A file's name, which may stand for the quantization, may have spaces and letters of any script.
+_HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?::(?P<quant>[^:]+))?", re.ASCII)
 
 
 @dataclass(frozen=True)

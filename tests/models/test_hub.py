@@ -143,6 +143,36 @@ def test_what_the_cache_has_serves_while_the_hub_does_not(
         resolve("u/dogs", hub=nowhere)
 
 
+def test_what_an_older_revision_has_serves_while_the_hub_does_not(
+    hub: Hub, local_hub: LocalHub
+) -> None:
+    older = resolve("u/cats:Q8_0", hub=hub)
+    local_hub.repos["u/cats"] = Repo({"cats-Q4_K_M.gguf": b"new" * 1000})
+    newer = resolve("u/cats:Q4_K_M", hub=hub)
+    assert newer.model.parent != older.model.parent
+    local_hub.status = 503
+    assert resolve("u/cats:Q8_0", hub=hub) == older
+    assert resolve("u/cats", hub=hub) == newer
+    with pytest.raises(HubError, match=r"among Q4_K_M, Q8_0, and got 'Q2_K'.*cache.*says 503"):
+        resolve("u/cats:Q2_K", hub=hub)
+
+
+def test_a_whole_model_goes_before_parts_of_a_newer_revision(hub: Hub, local_hub: LocalHub) -> None:
+    names = [f"big-Q8_0-0000{n}-of-00002.gguf" for n in (1, 2)]
+    local_hub.repos["u/big"] = Repo(dict.fromkeys(names, b"old" * 1000))
+    older = resolve("u/big", hub=hub)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Downloading) and event.file == names[1]:
+            raise KeyboardInterrupt
+
+    local_hub.repos["u/big"] = Repo({name: name.encode() * 1000 for name in names})
+    with pytest.raises(KeyboardInterrupt):
+        resolve("u/big", hub=hub, tell=stop)
+    local_hub.status = 503
+    assert resolve("u/big", hub=hub) == older
+
+
 def test_an_incomplete_download_is_no_model(hub: Hub, local_hub: LocalHub, tmp_path: Path) -> None:
     def stop(event: Event) -> None:
         if isinstance(event, Downloading) and event.done:

@@ -92,6 +92,28 @@ def test_each_listed_name_loads_what_it_lists(
     assert all(entry.projector is not None for entry in good)
 
 
+def test_models_of_older_revisions_are_listed(local_hub: LocalHub, tmp_path: Path) -> None:
+    hub = Hub(endpoint=local_hub.address, cache=tmp_path / "cache")
+    for old in ("x-Q8_0.gguf", "x-Q4_K_M.gguf", "y-Q4_K_M.gguf"):
+        local_hub.repos["u/x"] = Repo({old: b"old", "z.gguf": b"old"})
+        resolve(f"u/x:{old}", hub=hub)
+        resolve("u/x:z.gguf", hub=hub)
+    local_hub.repos["u/x"] = Repo({"x-Q4_K_M.gguf": b"new", "my cats.gguf": b"new"})
+    for new in local_hub.repos["u/x"].files:
+        resolve(f"u/x:{new}", hub=hub)
+    entries = [entry for entry in inventory(hub) if entry.source == "hub"]
+    assert [entry.name for entry in entries] == [
+        "u/x:my cats.gguf",
+        "u/x:Q4_K_M",
+        "u/x:Q8_0",
+        "u/x:y-Q4_K_M.gguf",
+        "u/x:z.gguf",
+    ]
+    local_hub.status = 503
+    for entry in entries:
+        assert resolve(entry.name, hub=hub).model == entry.path, entry
+
+
 def test_the_names_in_the_folder_are_told_apart(toy_named: Named) -> None:
     folder = models_folder()
     names = ["model.gguf", "model-Q8_0.gguf", "кот.gguf", "пёс.gguf", "demo.gguf", "Q4_0.gguf"]
