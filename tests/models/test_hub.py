@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,59 @@ def test_a_gated_repository_says_where_to_accept(hub: Hub, local_hub: LocalHub) 
     local_hub.repos["u/cats"].gated = True
     with pytest.raises(HubError, match="wants its conditions accepted.*hf auth login"):
         resolve("u/cats", hub=hub)
+
+
+def test_a_token_that_is_not_good_is_told(
+    hub: Hub, local_hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_of-yesterday")
+    with pytest.raises(HubError, match=r"not know the token .*'u/cats'.*401.*set HF_TOKEN"):
+        resolve("u/cats", hub=hub)
+    monkeypatch.setenv("HF_TOKEN", "\N{LEFT DOUBLE QUOTATION MARK}hf_quoted")
+    with pytest.raises(HubError, match="HF_TOKEN has characters that no token has"):
+        resolve("u/cats", hub=hub)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    local_hub.status = 403
+    with pytest.raises(HubError, match=r"token may not read 'u/cats' .*403.*Give it that right"):
+        resolve("u/cats", hub=hub)
+    local_hub.only = "/resolve/"
+    with pytest.raises(HubError, match=r"token may not read 'u/cats/cats-Q4_K_M.gguf'"):
+        resolve("u/cats", hub=hub)
+
+
+def test_too_many_requests_say_when_to_try_again(hub: Hub, local_hub: LocalHub) -> None:
+    local_hub.status = 429
+    for headers, when in (
+        ({}, "in some minutes"),
+        ({"Retry-After": "7"}, "in 7 s"),
+        ({"RateLimit": '"api";r=0;t=55'}, "in 55 s"),
+    ):
+        local_hub.headers = headers
+        with pytest.raises(HubError, match=rf"too many requests.*429.*again {when}; .*HF_TOKEN"):
+            resolve("u/cats", hub=hub)
+    local_hub.only = "/resolve/"
+    with pytest.raises(HubError, match=r"'u/cats/cats-Q4_K_M.gguf'.*too many requests"):
+        resolve("u/cats", hub=hub)
+    local_hub.status = 0
+    files = resolve("u/cats", hub=hub)
+    local_hub.status, local_hub.only = 429, ""
+    heard: list[Event] = []
+    assert resolve("u/cats", hub=hub, tell=heard.append) == files
+    assert any(isinstance(event, Notice) and "429" in event.text for event in heard)
+
+
+@pytest.mark.filterwarnings("ignore:Not enough free disk space")
+def test_a_full_disk_is_told_and_nothing_is_left(
+    local_hub: LocalHub, mount: Callable[..., Path]
+) -> None:
+    local_hub.repos["u/large"] = Repo({"large.gguf": bytes(4 << 20)})
+    cache = mount("size=1m")
+    hub = Hub(endpoint=local_hub.address, cache=cache)
+    with pytest.raises(HubError, match=rf"disk is full: 'large.gguf'.*{cache}.*HF_HUB_CACHE"):
+        resolve("u/large", hub=hub)
+    assert all(path.stat().st_size < 1000 for path in cache.rglob("*") if path.is_file())
+    mount("size=16m")
+    assert resolve("u/large", hub=hub).model.stat().st_size == 4 << 20
 
 
 def test_a_repository_that_does_not_exist(hub: Hub) -> None:
