@@ -120,10 +120,13 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _get(arguments: argparse.Namespace, tell: Tell) -> int:
+    from llmagic.model.gguf import read_header  # loads llama.cpp
+
     files = resolve(arguments.model, projector=not arguments.no_projector, tell=tell)
-    print(files.model)
-    if files.projector is not None:
-        print(files.projector)
+    found = [each for each in (files.model, files.projector) if each is not None]
+    for each in found:
+        read_header(each)  # it is there, and a model that can be loaded
+    print(*found, sep="\n")
     return 0
 
 

@@ -106,7 +106,7 @@ def _resolve(
     if name == DEMO:
         return _local(DEMO_FOLDER / "demo.gguf", wants_projector)
     path = _path(name)
-    if not isinstance(name, str) or path.exists():
+    if not isinstance(name, str) or (name.strip() and os.path.exists(path)):
         return _local(path, wants_projector)
     target = aliases().get(name)
     if target is not None and target != name:
@@ -141,7 +141,7 @@ def _local(path: Path, wants_projector: bool) -> Files:
 def _kept(name: str) -> Path | None:
     """A file or folder of this name, with or without suffix, in the user's folder of models."""
     folder = models_folder()
-    if (folder / name).exists() and not Path(name).is_absolute():
+    if name.strip() and os.path.exists(folder / name) and not Path(name).is_absolute():
         return folder / name
     if "/" in name:
         return None

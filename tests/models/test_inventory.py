@@ -191,9 +191,8 @@ def test_nothing_there_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_get_prints_the_files(
-    local_hub: LocalHub,
     toy_named: Named,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     toy = toy_named("llama")
@@ -201,6 +200,18 @@ def test_get_prints_the_files(
     assert capsys.readouterr().out == f"{toy.model}\n"
     assert main(["models", "get", "no-such-model"]) == 2
     assert "llmagic models: expected a model" in capsys.readouterr().err
+    text = tmp_path / "README.md"
+    text.write_text("# cats")
+    for name, said in (
+        (tmp_path / "missing.gguf", "there is none"),
+        (f"{'x' * 300}.gguf", "there is none"),
+        (text, "expected a GGUF file"),
+        ("", "expected a model"),
+    ):
+        assert main(["models", "get", str(name)]) == 2
+        told = capsys.readouterr()
+        assert said in told.err
+        assert told.out == ""
 
 
 def test_in_a_kernel(folder: Path, tmp_path: Path) -> None:
