@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from llmagic.catalog.aliases import aliases, aliases_file, remove_alias, set_alias
 from llmagic.catalog.local import models_folder
-from llmagic.catalog.names import resolve
+from llmagic.catalog.names import lasting, resolve
 from llmagic.events import Event
 
 if TYPE_CHECKING:
@@ -131,8 +131,9 @@ def _get(arguments: argparse.Namespace, tell: Tell) -> int:
 
 
 def _alias(arguments: argparse.Namespace) -> int:
-    set_alias(arguments.name, arguments.target)
-    print(f"{arguments.name} stands for {arguments.target} ({aliases_file()})")
+    target = lasting(arguments.target)
+    set_alias(arguments.name, target)
+    print(f"{arguments.name} stands for {target} ({aliases_file()})")
     return 0
 
 

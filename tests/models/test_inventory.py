@@ -182,6 +182,24 @@ def test_the_table_shows_aliases(folder: Path, capsys: pytest.CaptureFixture[str
     assert resolve("eyes").model == folder / "Seeing-Q8_0.gguf"
 
 
+def test_an_alias_of_a_path_holds_in_every_folder(
+    toy_named: Named,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    copy(toy_named("mamba2").model, tmp_path / "cats.gguf")
+    monkeypatch.chdir(tmp_path)
+    assert main(["models", "alias", "kitten", "cats.gguf"]) == 0
+    assert f"kitten stands for {tmp_path / 'cats.gguf'}" in capsys.readouterr().out
+    monkeypatch.chdir("/")
+    assert resolve("kitten").model == tmp_path / "cats.gguf"
+    for nothing in ("cats.gguf", "./cats", "cats", " "):
+        assert main(["models", "alias", "other", nothing]) == 2
+        assert f"got {nothing!r}" in capsys.readouterr().err
+    assert main(["models", "alias", "other", "user/repo:Q8_0"]) == 0
+
+
 def test_nothing_there_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
     out = capsys.readouterr().out

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -83,13 +85,63 @@ def test_an_alias_stands_for_a_path(tmp_path: Path) -> None:
 
 
 def test_aliases_go_one_step(tmp_path: Path) -> None:
-    set_alias("a", "b")
-    set_alias("b", "a")
-    with pytest.raises(UsageError, match="alias 'a' to stand for"):
-        resolve("a")
+    set_alias("b", "user/repo")
+    for target in ("b", "a", "", " "):
+        with pytest.raises(UsageError, match="alias 'a' to stand for"):
+            set_alias("a", target)
+    known = {"a": "b", "b": "a", "self": "self", "nothing": ""}
+    aliases_file().write_text(json.dumps(known))
+    for name in known:
+        with pytest.raises(UsageError, match=f"alias '{name}' to stand for.*models alias {name}"):
+            resolve(name)
 
 
-@pytest.mark.parametrize("name", ["demo", "user/repo", "", "-x", "a b"])
+def test_an_alias_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    set_alias("gone", str(tmp_path / "gone.gguf"))
+    with pytest.raises(ModelFileError, match=r"gone\.gguf.* the alias 'gone' .*models alias gone"):
+        resolve("gone")
+    set_alias("odd", "no such thing")
+    with pytest.raises(UsageError, match="alias 'odd' stands for 'no such thing'.*alias odd MODEL"):
+        resolve("odd")
+
+
+def test_aliases_are_written_in_any_script(tmp_path: Path) -> None:
+    folder = put(tmp_path / "m", "cats.gguf")
+    for name in ("котик", "小猫", "किट्टी", "chaton-é", "7b_q8.v2"):
+        set_alias(name, str(folder / "cats.gguf"))
+        assert resolve(name).model == folder / "cats.gguf"
+
+
+def test_processes_change_aliases_at_the_same_time() -> None:
+    code = (
+        "import sys; from llmagic.catalog.aliases import set_alias\n"
+        "for n in range(20): set_alias(f'{sys.argv[1]}-{n}', 'user/repo')"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", code, name]) for name in "abc"]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0, 0]
+    assert len(aliases()) == 60
+    assert [path.name for path in aliases_file().parent.iterdir()] == ["aliases.json"]
+
+
+def test_a_link_to_the_aliases_stays(tmp_path: Path) -> None:
+    kept = tmp_path / "dotfiles.json"
+    aliases_file().parent.mkdir(parents=True)
+    aliases_file().symlink_to(kept)
+    set_alias("kitten", "user/repo")
+    assert aliases_file().is_symlink()
+    assert json.loads(kept.read_text()) == {"kitten": "user/repo"}
+
+
+def test_aliases_that_cannot_be_written_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LLMAGIC_ALIASES", str(tmp_path / "file" / "aliases.json"))
+    with pytest.raises(UsageError, match="cannot be written to .*Set LLMAGIC_ALIASES"):
+        set_alias("kitten", "user/repo")
+
+
+@pytest.mark.parametrize("name", ["demo", "user/repo", "", "-x", "a b", "~a", ".a", "a:b", "a\n"])
 def test_what_means_something_else_is_no_alias(name: str) -> None:
     with pytest.raises(UsageError, match="as an alias"):
         set_alias(name, "user/repo")
