@@ -22,9 +22,21 @@ WAITING = 5.0
 
 
 def aliases_file() -> Path:
-    """Where aliases are: LLMAGIC_ALIASES, or `aliases.json` in the platform's settings folder."""
+    """Where aliases are: LLMAGIC_ALIASES, or `aliases.json` in the platform's settings folder.
+
+    Raises
+    ------
+    UsageError
+        LLMAGIC_ALIASES is in the home of a user who is not known.
+    """
     if named := os.environ.get("LLMAGIC_ALIASES"):
-        return Path(named).expanduser()
+        try:
+            return Path(named).expanduser()
+        except RuntimeError as error:
+            raise UsageError(
+                f"expected the path of a file in LLMAGIC_ALIASES, and {named!r} begins with the "
+                "home of a user who is not known here. Write the folder out."
+            ) from error
     return platformdirs.user_config_path("llmagic", appauthor=False) / "aliases.json"
 
 

@@ -176,7 +176,7 @@ class Hub:
 
         try:
             repos = scan_cache_dir(self._cache).repos
-        except CacheNotFound:
+        except (CacheNotFound, ValueError, OSError):  # none, a file, or one that cannot be read
             return []
         found = [
             (revision.last_modified, each.repo_id, revision)

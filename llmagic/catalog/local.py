@@ -24,7 +24,7 @@ from llmagic.errors import ModelFileError
 def models_folder() -> Path:
     """The user's folder of models: LLMAGIC_MODELS, or `models` in the platform's data folder."""
     if named := os.environ.get("LLMAGIC_MODELS"):
-        return Path(named).expanduser()
+        return Path(os.path.expanduser(named))  # the home of nobody stays as it is written
     return platformdirs.user_data_path("llmagic", appauthor=False) / "models"
 
 

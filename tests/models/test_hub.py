@@ -227,6 +227,15 @@ def test_a_whole_model_goes_before_parts_of_a_newer_revision(hub: Hub, local_hub
     assert resolve("u/big", hub=hub) == older
 
 
+def test_a_cache_that_is_a_file_has_no_models(local_hub: LocalHub, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("")
+    hub = Hub(endpoint=local_hub.address, cache=tmp_path / "cache")
+    assert hub.cached() == []
+    local_hub.status = 503
+    with pytest.raises(HubError, match="'u/cats' is not in the hub's cache"):
+        resolve("u/cats", hub=hub)
+
+
 def test_an_incomplete_download_is_no_model(hub: Hub, local_hub: LocalHub, tmp_path: Path) -> None:
     def stop(event: Event) -> None:
         if isinstance(event, Downloading) and event.done:

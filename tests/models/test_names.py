@@ -71,6 +71,15 @@ def test_the_home_of_nobody_is_an_error_with_a_remedy() -> None:
             resolve(name, projector=projector)
 
 
+def test_folders_in_the_home_of_nobody_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMAGIC_MODELS", "~nobody-here/models")
+    with pytest.raises(UsageError, match="expected a model: .*nobody-here"):
+        resolve("cats")
+    monkeypatch.setenv("LLMAGIC_ALIASES", "~nobody-here/aliases.json")
+    with pytest.raises(UsageError, match="LLMAGIC_ALIASES, and '~nobody-here.*Write the folder"):
+        resolve("cats")
+
+
 def test_an_alias_stands_for_a_path(tmp_path: Path) -> None:
     folder = put(tmp_path / "m", "cats.gguf")
     set_alias("kitten", str(folder / "cats.gguf"))
