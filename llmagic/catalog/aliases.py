@@ -17,8 +17,8 @@ from llmagic.store.files import locked
 
 RESERVED = ("demo", "none")
 
-WAITING = 5.0
-"""Seconds that a change waits for one of another process; after that it is made all the same."""
+WAITING = 60.0
+"""Seconds that a change waits for one of another process, before it fails."""
 
 
 def aliases_file() -> Path:
@@ -127,7 +127,11 @@ def _changing() -> Iterator[dict[str, str]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            locked(folder, fcntl.LOCK_EX, WAITING)
+            if not locked(folder, fcntl.LOCK_EX, WAITING):
+                raise UsageError(
+                    f"another process has been changing the aliases in {str(path)!r} for "
+                    f"{WAITING:.0f} s. Try again when it has ended."
+                )
             known = aliases()
             yield known
             _write(path, known)
