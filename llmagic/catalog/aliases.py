@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
-import re
+import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import platformdirs
 
 from llmagic.errors import UsageError
+from llmagic.store.files import locked
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 RESERVED = ("demo", "none")
+
+WAITING = 60.0
+"""Seconds that a change waits for one of another process, before it fails."""
 
 
 def aliases_file() -> Path:
-    """Where aliases are: LLMAGIC_ALIASES, or `aliases.json` in the platform's settings folder."""
+    """Where aliases are: LLMAGIC_ALIASES, or `aliases.json` in the platform's settings folder.
+
+    Raises
+    ------
+    UsageError
+        LLMAGIC_ALIASES is in the home of a user who is not known.
+    """
     if named := os.environ.get("LLMAGIC_ALIASES"):
-        return Path(named).expanduser()
+        try:
+            return Path(named).expanduser()
+        except RuntimeError as error:
+            raise UsageError(
+                f"expected the path of a file in LLMAGIC_ALIASES, and {named!r} begins with the "
+                "home of a user who is not known here. Write the folder out."
+            ) from error
     return platformdirs.user_config_path("llmagic", appauthor=False) / "aliases.json"
 
 
@@ -54,14 +72,21 @@ def set_alias(name: str, target: str) -> None:
     Raises
     ------
     UsageError
-        It is no name, or one that means something already; or the file cannot be written.
+        It is no name, or one that means something already; it would stand for an alias or for
+        nothing; or the file cannot be written.
     """
-    if not NAME.fullmatch(name) or name.lower() in RESERVED:
+    if not _is_name(name) or name.lower() in RESERVED:
         raise UsageError(
             f"expected letters, digits, '.', '_' and '-' as an alias, and not "
             f"{' or '.join(RESERVED)}, and got {name!r}."
         )
-    _write({**aliases(), name: target})
+    with _changing() as known:
+        if not target.strip() or target in (name, *known):
+            raise UsageError(
+                f"expected the alias {name!r} to stand for a path or a hub's user/repo[:quant], "
+                f"and got {target!r}{', an alias' if target.strip() else ''}."
+            )
+        known[name] = target
 
 
 def remove_alias(name: str) -> None:
@@ -72,22 +97,62 @@ def remove_alias(name: str) -> None:
     UsageError
         There is none of this name; or the file cannot be written.
     """
-    known = aliases()
-    if name not in known:
-        names = ", ".join(sorted(known)) or "none"
-        raise UsageError(f"expected an alias to remove (there are: {names}), and got {name!r}.")
-    _write({key: value for key, value in known.items() if key != name})
+    with _changing() as known:
+        if name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise UsageError(f"expected an alias to remove (there are: {names}), and got {name!r}.")
+        del known[name]
 
 
-def _write(known: dict[str, str]) -> None:
-    path = aliases_file()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+def _is_name(name: str) -> bool:
+    """Letters and digits of any script, with their marks, and some punctuation behind the first."""
+    return name[:1].isalnum() and all(
+        each.isalnum() or each in "._-" or unicodedata.category(each).startswith("M")
+        for each in name
+    )
+
+
+@contextlib.contextmanager
+def _changing() -> Iterator[dict[str, str]]:
+    """All aliases, to be changed: they are written at the end, and no other process does meanwhile.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be read or written.
+    """
+    # What a link leads to is written, and the link stays.
+    path = Path(os.path.realpath(aliases_file()))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n", "utf-8")
-        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if not locked(folder, fcntl.LOCK_EX, WAITING):
+                raise UsageError(
+                    f"another process has been changing the aliases in {str(path)!r} for "
+                    f"{WAITING:.0f} s. Try again when it has ended."
+                )
+            known = aliases()
+            yield known
+            _write(path, known)
+        finally:
+            os.close(folder)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UsageError(
-            f"aliases cannot be written to {str(path)!r}: {error.strerror}."
+            f"aliases cannot be written to {str(path)!r}: {error.strerror}. Set LLMAGIC_ALIASES to "
+            "a file that can be."
         ) from error
+
+
+def _write(path: Path, known: dict[str, str]) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(known, indent=2, sort_keys=True) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
+        raise

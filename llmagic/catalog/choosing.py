@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
@@ -77,9 +78,15 @@ def quant(name: str) -> str:
 
 def core(name: str) -> str:
     """What a file's name says of the model itself: without quantization, part and "mmproj"."""
-    stem = PurePosixPath(_PART.sub("", name)).name.lower().removesuffix(".gguf")
-    stem = _QUANT.sub("", stem).replace("mmproj", "").replace("model", "")
-    return re.sub(r"[^a-z0-9]+", "-", stem).strip("-")
+    stem = _QUANT.sub("", _stem(name)).replace("mmproj", "").replace("model", "")
+    # All beyond ASCII stays: letters of every script, and the marks that belong to them.
+    return re.sub(r"[^a-z0-9\x80-\U0010ffff]+", "-", stem).strip("-")
+
+
+def _stem(name: str) -> str:
+    """A file's name without folder, part and suffix; whatever its case and its Unicode form."""
+    file = PurePosixPath(_PART.sub("", name)).name.lower().removesuffix(".gguf")
+    return unicodedata.normalize("NFC", file)
 
 
 def choose_model(names: Iterable[str], wanted: str = "") -> str | None:
@@ -105,6 +112,34 @@ def choose_model(names: Iterable[str], wanted: str = "") -> str | None:
         if wanted.lower() in (name.lower(), PurePosixPath(name).name.lower()):
             return name
     return _named(models, wanted)
+
+
+def choose_named(names: Iterable[str], name: str) -> str | None:
+    """The model that a name means among the files of one folder.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Names of files.
+    name : str
+        A file's name, with or without suffix; else what `core` finds in one, with its quantization
+        in it, behind a colon, or without: the usual one then.
+
+    Returns
+    -------
+    str or None
+        The first part of a split model. None: there is no such model, or not in that quantization.
+    """
+    models = sorted(filter(is_model, names))
+    file = name if is_gguf(name) else f"{name}.gguf"
+    if exact := [each for each in models if _stem(each) == _stem(file)]:
+        return file if file in exact else exact[0]
+    stem, _, wanted = name.partition(":")
+    # `model.gguf` has an empty core, and "???" is no name of it.
+    if not any(map(str.isalnum, stem)):
+        return None
+    alike = [each for each in models if core(each) == core(stem)]
+    return choose_model(alike, wanted or quant(stem))
 
 
 def _named(models: Sequence[str], wanted: str) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from llmagic.catalog.aliases import aliases, aliases_file, remove_alias, set_alias
 from llmagic.catalog.local import models_folder
-from llmagic.catalog.names import resolve
+from llmagic.catalog.names import lasting, resolve
 from llmagic.events import Event
 
 if TYPE_CHECKING:
@@ -120,16 +120,20 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _get(arguments: argparse.Namespace, tell: Tell) -> int:
+    from llmagic.model.gguf import read_header  # loads llama.cpp
+
     files = resolve(arguments.model, projector=not arguments.no_projector, tell=tell)
-    print(files.model)
-    if files.projector is not None:
-        print(files.projector)
+    found = [each for each in (files.model, files.projector) if each is not None]
+    for each in found:
+        read_header(each)  # it is there, and a model that can be loaded
+    print(*found, sep="\n")
     return 0
 
 
 def _alias(arguments: argparse.Namespace) -> int:
-    set_alias(arguments.name, arguments.target)
-    print(f"{arguments.name} stands for {arguments.target} ({aliases_file()})")
+    target = lasting(arguments.target)
+    set_alias(arguments.name, target)
+    print(f"{arguments.name} stands for {target} ({aliases_file()})")
     return 0
 
 

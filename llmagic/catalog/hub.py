@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import errno
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,12 @@ if TYPE_CHECKING:
 _Tell = Callable[[Event], None]
 
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
+CONNECT = "Check the connection, HF_ENDPOINT and HF_HUB_OFFLINE, or give the path of a file."
+
+MANY = "it had too many requests, status 429"
+
+_TOO_MANY = 429
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True)
@@ -37,13 +45,29 @@ class _Listing:
 
 
 @dataclass(frozen=True)
-class _Revision:
+class Revision:
     """What was downloaded of one revision: its folder, and the GGUF files in it."""
 
     repo: str
     commit: str
     folder: Path
     names: tuple[str, ...]
+
+
+def holder(revisions: Sequence[Revision], wanted: str) -> Revision | None:
+    """The first of a repository's revisions with a model, with all parts of it where one has them.
+
+    Parameters
+    ----------
+    revisions : sequence of Revision
+        The newest first.
+    wanted : str
+        As for `choose_model`.
+    """
+    found = [(each, choose_model(each.names, wanted)) for each in revisions]
+    having = [(each, model) for each, model in found if model is not None]
+    whole = [each for each, model in having if set(parts(model)) <= set(each.names)]
+    return next(iter([*whole, *(each for each, _ in having)]), None)
 
 
 class Hub:
@@ -85,7 +109,7 @@ class Hub:
         Interrupted
             By Ctrl-C.
         """
-        listing = self._listing(repo, tell)
+        listing = self._listing(repo, wanted, tell)
         model = choose_model(listing.names, wanted)
         if model is None:
             raise HubError(_no_model(repo, wanted, listing.names))
@@ -103,7 +127,7 @@ class Hub:
 
     # Which files there are --------------------------------------------------------------------
 
-    def _listing(self, repo: str, tell: _Tell) -> _Listing:
+    def _listing(self, repo: str, wanted: str, tell: _Tell) -> _Listing:
         from huggingface_hub import HfApi, constants
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -113,41 +137,46 @@ class Hub:
         except HFValidationError as error:
             raise HubError(f"expected a hub's user/repo, and got {repo!r}: {error}") from error
         except HfHubHTTPError as error:
-            if error.response.status_code < 500:
+            status = error.response.status_code
+            if status == _TOO_MANY:
+                return self._cached(repo, wanted, MANY, _later(error), tell)
+            if status < 500:
                 raise _refused(repo, error) from error
-            return self._cached(repo, f"it says {error.response.status_code}", tell)
+            return self._cached(repo, wanted, f"it says {status}", CONNECT, tell)
+        except UnicodeEncodeError as error:
+            raise HubError(
+                f"HF_TOKEN has characters that no token has. Copy it again, or {LOGIN}."
+            ) from error
         except Exception as error:  # the connection's errors are those of the HTTP library in use
-            return self._cached(repo, _reason(error), tell)
+            return self._cached(repo, wanted, _reason(error), CONNECT, tell)
         names = tuple(each.rfilename for each in info.siblings or () if is_gguf(each.rfilename))
         return _Listing(names, str(info.sha))
 
-    def _cached(self, repo: str, why: str, tell: _Tell) -> _Listing:
-        """What the cache has of a repository: its newest revision with a model in it."""
-        for each in self._revisions():
-            if each.repo == repo:
-                tell(Notice(f"the hub cannot be used ({why}): {repo} is taken from its cache."))
-                return _Listing(each.names, each.commit, each.folder)
-        raise HubError(
-            f"{repo!r} is not in the hub's cache, and the hub cannot be used: {why}. Check the "
-            "connection, HF_ENDPOINT and HF_HUB_OFFLINE, or give the path of a file."
-        )
+    def _cached(self, repo: str, wanted: str, why: str, remedy: str, tell: _Tell) -> _Listing:
+        """What the cache has of a repository: its newest revision with the model."""
+        own = [each for each in self.cached() if each.repo == repo]
+        if not own:
+            raise HubError(
+                f"{repo!r} is not in the hub's cache, and the hub cannot be used: {why}. {remedy}"
+            )
+        found = holder(own, wanted)
+        if found is None:
+            names = dict.fromkeys(name for each in own for name in each.names)
+            raise HubError(
+                f"{_no_model(repo, wanted, tuple(names))} That is what the hub's cache has; the "
+                f"hub cannot be used: {why}. {remedy}"
+            )
+        tell(Notice(f"the hub cannot be used ({why}): {repo} is taken from its cache."))
+        return _Listing(found.names, found.commit, found.folder)
 
-    def cached(self) -> Iterator[tuple[str, Path, tuple[str, ...]]]:
-        """Each repository in the cache with a model: its name, the newest folder, its GGUFs."""
-        seen = set()
-        for each in self._revisions():
-            if each.repo not in seen:
-                seen.add(each.repo)
-                yield each.repo, each.folder, each.names
-
-    def _revisions(self) -> list[_Revision]:
+    def cached(self) -> list[Revision]:
         """Every downloaded revision that has a model in it, the newest first."""
         from huggingface_hub import scan_cache_dir
         from huggingface_hub.errors import CacheNotFound
 
         try:
             repos = scan_cache_dir(self._cache).repos
-        except CacheNotFound:
+        except (CacheNotFound, ValueError, OSError):  # none, a file, or one that cannot be read
             return []
         found = [
             (revision.last_modified, each.repo_id, revision)
@@ -155,9 +184,10 @@ class Hub:
             if each.repo_type == "model"
             for revision in each.revisions
         ]
-        found.sort(key=lambda each: -each[0])
+        # Those that share their files are of one age; their order must not change.
+        found.sort(key=lambda each: (-each[0], each[2].commit_hash))
         revisions = [
-            _Revision(
+            Revision(
                 repo,
                 revision.commit_hash,
                 revision.snapshot_path,
@@ -177,6 +207,7 @@ class Hub:
         if listing.folder is not None:
             return listing.folder / name
         from huggingface_hub import hf_hub_download
+        from huggingface_hub.constants import HF_HUB_CACHE
         from huggingface_hub.errors import HfHubHTTPError
 
         try:
@@ -195,6 +226,15 @@ class Hub:
         except HfHubHTTPError as error:
             raise _refused(f"{repo}/{name}", error) from error
         except Exception as error:
+            if isinstance(error.__cause__, HfHubHTTPError):
+                # The library speaks of the connection, whatever the hub said of the file.
+                raise _refused(f"{repo}/{name}", error.__cause__) from error
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise HubError(
+                    f"the disk is full: {name!r} of {repo!r} has no room in the hub's cache, "
+                    f"{str(self._cache or HF_HUB_CACHE)!r}. Make room there, or set HF_HUB_CACHE "
+                    "to a folder on another disk; nothing is left of the file."
+                ) from error
             raise HubError(
                 f"{name!r} of {repo!r} could not be downloaded: {_reason(error)}. Try again; what "
                 "is complete is not downloaded again."
@@ -239,10 +279,23 @@ def _refused(what: str, error: HfHubHTTPError) -> HubError:
     from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
 
     status = error.response.status_code
+    has_token = "authorization" in error.response.request.headers
     if isinstance(error, GatedRepoError):
         return HubError(
             f"{what!r} wants its conditions accepted: open its page on the hub, accept them, and "
             f"{LOGIN}."
+        )
+    if status == 401 and has_token:
+        # The hub says it of every request with such a token, of public models, too.
+        return HubError(
+            f"the hub does not know the token that {what!r} was asked for with (status 401): it is "
+            "mistyped, or no longer valid. Log in anew with `hf auth login`, or set HF_TOKEN to "
+            "another one; public models need none."
+        )
+    if status == 403 and has_token:
+        return HubError(
+            f"the token may not read {what!r} (status 403). Give it that right in the hub's "
+            "settings, or set HF_TOKEN to another one."
         )
     if isinstance(error, RepositoryNotFoundError) or status in (401, 403):
         return HubError(
@@ -251,7 +304,18 @@ def _refused(what: str, error: HfHubHTTPError) -> HubError:
         )
     if isinstance(error, EntryNotFoundError):
         return HubError(f"{what!r} is not on the hub (status {status}).")
+    if status == _TOO_MANY:
+        return HubError(f"the hub refused {what!r}: {MANY}. {_later(error)}")
     return HubError(f"the hub refused {what!r} (status {status}). Try again later.")
+
+
+def _later(error: HfHubHTTPError) -> str:
+    """What to do after too many requests; some hubs say how many seconds to wait."""
+    headers = error.response.headers
+    told = headers.get("RateLimit", ""), headers.get("Retry-After", "")
+    found = re.search(r"\bt=(\d+)", told[0]) or re.fullmatch(r"(\d+)", told[1])
+    when = f"in {found[1]} s" if found else "in some minutes"
+    return f"Try again {when}; more are allowed with a token: {LOGIN}."
 
 
 def _reason(error: Exception) -> str:

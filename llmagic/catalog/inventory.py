@@ -9,6 +9,7 @@ from typing import Any
 
 from llmagic.catalog.choosing import (
     choose_model,
+    choose_named,
     choose_projector,
     core,
     is_gguf,
@@ -17,7 +18,7 @@ from llmagic.catalog.choosing import (
     quant,
 )
 from llmagic.catalog.fit import Machine, memory_of, needed
-from llmagic.catalog.hub import Hub
+from llmagic.catalog.hub import Hub, Revision, holder
 from llmagic.catalog.local import models_folder, projector_beside
 from llmagic.catalog.names import DEMO, resolve
 from llmagic.errors import ModelFileError
@@ -101,12 +102,12 @@ def _in_folder() -> Iterator[Entry]:
     folder = models_folder()
     files = [path for path in _walk(folder) if is_model(path.name)]
     names = [path.relative_to(folder).as_posix() for path in files]
+    own = [name for name in names if "/" not in name]
     for path, name in zip(files, names, strict=True):
         if "/" not in name:
-            same = [each for each in names if core(each) == core(name)]
             label = quant(name)
-            short = core(name) + (f":{label}" if label else "")
-            name = short if choose_model(same, label) == name else name
+            short = (core(name) or "model") + (f":{label}" if label else "")
+            name = short if choose_named(own, short) == name and short != DEMO else name
         yield _entry(name, "folder", path, projector_beside(path))
 
 
@@ -118,17 +119,27 @@ def _walk(folder: Path) -> list[Path]:
 
 
 def _in_cache(hub: Hub) -> Iterator[Entry]:
-    for repo, folder, names in hub.cached():
-        for name in filter(is_model, names):
-            label = quant(name)
-            label = label if choose_model(names, label) == name else name
-            projector = choose_projector(name, names)
-            yield _entry(
-                f"{repo}:{label}" if label else repo,
-                "hub",
-                folder / name,
-                None if projector is None else folder / projector,
-            )
+    repos: dict[str, list[Revision]] = {}
+    for each in hub.cached():
+        repos.setdefault(each.repo, []).append(each)
+    for revisions in repos.values():
+        for each in revisions:
+            yield from _in_revision(each, revisions)
+
+
+def _in_revision(own: Revision, revisions: list[Revision]) -> Iterator[Entry]:
+    """The models of a revision that a name finds; no name finds what a newer one has, too."""
+    for name in filter(is_model, own.names):
+        for label in (quant(name), name):
+            if holder(revisions, label) is own and choose_model(own.names, label) == name:
+                projector = choose_projector(name, own.names)
+                yield _entry(
+                    f"{own.repo}:{label}" if label else own.repo,
+                    "hub",
+                    own.folder / name,
+                    None if projector is None else own.folder / projector,
+                )
+                break
 
 
 def _entry(name: str, source: str, path: Path, projector: Path | None) -> Entry:

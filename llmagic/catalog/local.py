@@ -24,7 +24,7 @@ from llmagic.errors import ModelFileError
 def models_folder() -> Path:
     """The user's folder of models: LLMAGIC_MODELS, or `models` in the platform's data folder."""
     if named := os.environ.get("LLMAGIC_MODELS"):
-        return Path(named).expanduser()
+        return Path(os.path.expanduser(named))  # the home of nobody stays as it is written
     return platformdirs.user_data_path("llmagic", appauthor=False) / "models"
 
 
@@ -37,10 +37,10 @@ def model_at(path: Path) -> Path:
         The folder has no model, or several; or a part of a split model is missing. A path that
         does not exist is returned: whoever reads it says so.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         path = _only_model(path)
     wanted = [path.with_name(name) for name in parts(path.name)]
-    if path.exists() and (missing := [each.name for each in wanted if not each.exists()]):
+    if os.path.exists(path) and (missing := [each.name for each in wanted if not each.exists()]):
         raise ModelFileError(
             f"expected all {len(wanted)} parts of {path.name!r} in {str(path.parent)!r}, and "
             f"{', '.join(missing)} is missing. Get the rest of the model."

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmagic.catalog.aliases import aliases
-from llmagic.catalog.choosing import choose_model, core, is_gguf, is_projector
+from llmagic.catalog.choosing import choose_named, is_gguf, is_projector
 from llmagic.catalog.hub import Hub
 from llmagic.catalog.local import ggufs, model_at, models_folder, projector_beside
-from llmagic.errors import UsageError
+from llmagic.errors import ModelFileError, UsageError
 from llmagic.events import Event
 
 DEMO = "demo"
@@ -20,7 +20,8 @@ DEMO = "demo"
 
 DEMO_FOLDER = Path(__file__).resolve().parents[1] / "demo"
 
-_HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?::(?P<quant>[\w./-]+))?", re.ASCII)
+# A file's name, which may stand for the quantization, may have spaces and letters of any script.
+_HUB_NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?::(?P<quant>[^:]+))?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -105,30 +106,77 @@ def _resolve(
     if name == DEMO:
         return _local(DEMO_FOLDER / "demo.gguf", wants_projector)
     path = _path(name)
-    if not isinstance(name, str) or path.exists():
+    if not isinstance(name, str) or (name.strip() and os.path.exists(path)):
         return _local(path, wants_projector)
-    target = aliases().get(name)
-    if target is not None and target != name:
-        if target in aliases() or not target:
+    known = aliases()
+    if (target := known.get(name)) is not None:
+        if not target.strip() or target in known:
             raise UsageError(
                 f"expected the alias {name!r} to stand for a path or a hub's user/repo, and it "
-                f"stands for {target!r}."
+                f"stands for {target!r}. {_another(name)}"
             )
-        return _resolve(target, wants_projector, tell, hub)
+        return _of_alias(name, target, wants_projector, tell, hub)
     if (kept := _kept(name)) is not None:
         return _local(kept, wants_projector)
-    # `user/repo:file.gguf` is a file of a repository, `user/file.gguf` a path.
-    if name.startswith(("/", ".", "~")) or (is_gguf(name) and ":" not in name):
+    if _is_path(name):
         return _local(path, wants_projector)  # whoever reads it says that it is missing
     if (found := _HUB_NAME.fullmatch(name)) is not None:
         files = hub.get(found["repo"], found["quant"] or "", wants_projector, tell)
         return Files(*files, is_from_hub=True)
+    raise _unknown(name)
+
+
+def _of_alias(
+    name: str, target: str, wants_projector: bool, tell: Callable[[Event], None], hub: Hub
+) -> Files:
+    try:
+        files = _resolve(target, wants_projector, tell, hub)
+    except UsageError as error:
+        raise UsageError(
+            f"the alias {name!r} stands for {target!r}: {error} {_another(name)}"
+        ) from error
+    if not os.path.exists(files.model):
+        raise ModelFileError(
+            f"expected a GGUF file at {str(files.model)!r}, which the alias {name!r} stands for, "
+            f"and there is none. {_another(name)}"
+        )
+    return files
+
+
+def _another(alias: str) -> str:
+    return f"`llmagic models alias {alias} MODEL` lets it stand for another."
+
+
+def _unknown(name: str) -> UsageError:
     known = ", ".join(sorted(aliases())) or "none"
-    raise UsageError(
+    return UsageError(
         f"expected a model: demo, the path of a GGUF file, a hub's user/repo[:quant], an alias "
         f"(there are: {known}) or a file in {str(models_folder())!r}, and got {name!r}. "
         "`llmagic models` lists what is on disk."
     )
+
+
+def lasting(name: str) -> str:
+    """A model's name as an alias keeps it: a path in full, which holds in every folder.
+
+    Raises
+    ------
+    UsageError
+        It is no name of a model. Whether a hub has it is not asked.
+    """
+    if name == DEMO or name in aliases():
+        return name
+    path = _path(name)
+    if name.strip() and os.path.exists(path):
+        return os.path.abspath(path)
+    if _kept(name) is None and (_is_path(name) or _HUB_NAME.fullmatch(name) is None):
+        raise _unknown(name)
+    return name
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name can only be a path: `user/file.gguf`; `user/repo:file.gguf` is of a hub."""
+    return name.startswith(("/", ".", "~")) or (is_gguf(name) and ":" not in name)
 
 
 def _local(path: Path, wants_projector: bool) -> Files:
@@ -140,11 +188,9 @@ def _local(path: Path, wants_projector: bool) -> Files:
 def _kept(name: str) -> Path | None:
     """A file or folder of this name, with or without suffix, in the user's folder of models."""
     folder = models_folder()
-    if (folder / name).exists() and not Path(name).is_absolute():
+    if name.strip() and os.path.exists(folder / name) and not Path(name).is_absolute():
         return folder / name
     if "/" in name:
         return None
-    stem, _, quant = name.partition(":")
-    names = [each for each in ggufs(folder) if core(each) == core(stem)]
-    chosen = choose_model(names, quant)
+    chosen = choose_named(ggufs(folder), name)
     return None if chosen is None else folder / chosen

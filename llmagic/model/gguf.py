@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -182,7 +183,7 @@ def _whole(value: Scalar | None) -> int:
 
 
 def _read_header(path: Path) -> Header:
-    if not path.exists():
+    if not os.path.exists(path):  # Path.exists raises where a name is too long to be one
         hint = "" if path.is_absolute() else f"; it is relative to {str(Path.cwd())!r}"
         raise ModelFileError(
             f"expected a GGUF file at {str(path)!r}, and there is none. Check the path{hint}."

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.models.hub import LocalHub, running
+from tests.store.mounting import mount
+
+__all__ = ["mount"]
 
 
 @pytest.fixture

@@ -43,6 +43,10 @@ class LocalHub:
     ignores_ranges: bool = False
     status: int = 0
     """What everything is answered with, where it is not 0."""
+    only: str = ""
+    """What a path must hold to be answered so."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """What errors have besides."""
 
     def downloads(self) -> list[str]:
         """The requests for bytes."""
@@ -94,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         ranged = self.headers.get("Range", "")
         self.state.requests.append(f"{self.command} {path} {ranged}".strip())
-        if self.state.status:
+        if self.state.status and self.state.only in path:
             return self._error(self.state.status, "", "out of order")
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/[^/]+)?", path):
             return self._info(found[1])
@@ -106,7 +110,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _repo(self, name: str) -> Repo | None:
         repo = self.state.repos.get(name)
-        has_token = self.headers.get("Authorization") == f"Bearer {TOKEN}"
+        given = self.headers.get("Authorization")
+        has_token = given == f"Bearer {TOKEN}"
+        if given is not None and not has_token:
+            self._error(401, "", "Invalid credentials in Authorization header")
+            return None
         if repo is None or (repo.private and not has_token):
             self._error(404 if has_token else 401, "RepoNotFound", "Repository not found")
             return None
@@ -178,4 +186,5 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _error(self, status: int, code: str, message: str) -> None:
         headers = {"X-Error-Message": message} | ({"X-Error-Code": code} if code else {})
+        headers |= self.state.headers
         self._send(status, json.dumps({"error": message}).encode(), headers)

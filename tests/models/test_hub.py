@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,59 @@ def test_a_gated_repository_says_where_to_accept(hub: Hub, local_hub: LocalHub) 
         resolve("u/cats", hub=hub)
 
 
+def test_a_token_that_is_not_good_is_told(
+    hub: Hub, local_hub: LocalHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_of-yesterday")
+    with pytest.raises(HubError, match=r"not know the token .*'u/cats'.*401.*set HF_TOKEN"):
+        resolve("u/cats", hub=hub)
+    monkeypatch.setenv("HF_TOKEN", "\N{LEFT DOUBLE QUOTATION MARK}hf_quoted")
+    with pytest.raises(HubError, match="HF_TOKEN has characters that no token has"):
+        resolve("u/cats", hub=hub)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    local_hub.status = 403
+    with pytest.raises(HubError, match=r"token may not read 'u/cats' .*403.*Give it that right"):
+        resolve("u/cats", hub=hub)
+    local_hub.only = "/resolve/"
+    with pytest.raises(HubError, match=r"token may not read 'u/cats/cats-Q4_K_M.gguf'"):
+        resolve("u/cats", hub=hub)
+
+
+def test_too_many_requests_say_when_to_try_again(hub: Hub, local_hub: LocalHub) -> None:
+    local_hub.status = 429
+    for headers, when in (
+        ({}, "in some minutes"),
+        ({"Retry-After": "7"}, "in 7 s"),
+        ({"RateLimit": '"api";r=0;t=55'}, "in 55 s"),
+    ):
+        local_hub.headers = headers
+        with pytest.raises(HubError, match=rf"too many requests.*429.*again {when}; .*HF_TOKEN"):
+            resolve("u/cats", hub=hub)
+    local_hub.only = "/resolve/"
+    with pytest.raises(HubError, match=r"'u/cats/cats-Q4_K_M.gguf'.*too many requests"):
+        resolve("u/cats", hub=hub)
+    local_hub.status = 0
+    files = resolve("u/cats", hub=hub)
+    local_hub.status, local_hub.only = 429, ""
+    heard: list[Event] = []
+    assert resolve("u/cats", hub=hub, tell=heard.append) == files
+    assert any(isinstance(event, Notice) and "429" in event.text for event in heard)
+
+
+@pytest.mark.filterwarnings("ignore:Not enough free disk space")
+def test_a_full_disk_is_told_and_nothing_is_left(
+    local_hub: LocalHub, mount: Callable[..., Path]
+) -> None:
+    local_hub.repos["u/large"] = Repo({"large.gguf": bytes(4 << 20)})
+    cache = mount("size=1m")
+    hub = Hub(endpoint=local_hub.address, cache=cache)
+    with pytest.raises(HubError, match=rf"disk is full: 'large.gguf'.*{cache}.*HF_HUB_CACHE"):
+        resolve("u/large", hub=hub)
+    assert all(path.stat().st_size < 1000 for path in cache.rglob("*") if path.is_file())
+    mount("size=16m")
+    assert resolve("u/large", hub=hub).model.stat().st_size == 4 << 20
+
+
 def test_a_repository_that_does_not_exist(hub: Hub) -> None:
     with pytest.raises(HubError, match="no 'u/dogs' on the hub.*Check the name"):
         resolve("u/dogs", hub=hub)
@@ -141,6 +195,45 @@ def test_what_the_cache_has_serves_while_the_hub_does_not(
         resolve("u/cats:Q4_K_M", hub=nowhere)
     with pytest.raises(HubError, match="'u/dogs' is not in the hub's cache, and the hub cannot"):
         resolve("u/dogs", hub=nowhere)
+
+
+def test_what_an_older_revision_has_serves_while_the_hub_does_not(
+    hub: Hub, local_hub: LocalHub
+) -> None:
+    older = resolve("u/cats:Q8_0", hub=hub)
+    local_hub.repos["u/cats"] = Repo({"cats-Q4_K_M.gguf": b"new" * 1000})
+    newer = resolve("u/cats:Q4_K_M", hub=hub)
+    assert newer.model.parent != older.model.parent
+    local_hub.status = 503
+    assert resolve("u/cats:Q8_0", hub=hub) == older
+    assert resolve("u/cats", hub=hub) == newer
+    with pytest.raises(HubError, match=r"among Q4_K_M, Q8_0, and got 'Q2_K'.*cache.*says 503"):
+        resolve("u/cats:Q2_K", hub=hub)
+
+
+def test_a_whole_model_goes_before_parts_of_a_newer_revision(hub: Hub, local_hub: LocalHub) -> None:
+    names = [f"big-Q8_0-0000{n}-of-00002.gguf" for n in (1, 2)]
+    local_hub.repos["u/big"] = Repo(dict.fromkeys(names, b"old" * 1000))
+    older = resolve("u/big", hub=hub)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Downloading) and event.file == names[1]:
+            raise KeyboardInterrupt
+
+    local_hub.repos["u/big"] = Repo({name: name.encode() * 1000 for name in names})
+    with pytest.raises(KeyboardInterrupt):
+        resolve("u/big", hub=hub, tell=stop)
+    local_hub.status = 503
+    assert resolve("u/big", hub=hub) == older
+
+
+def test_a_cache_that_is_a_file_has_no_models(local_hub: LocalHub, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("")
+    hub = Hub(endpoint=local_hub.address, cache=tmp_path / "cache")
+    assert hub.cached() == []
+    local_hub.status = 503
+    with pytest.raises(HubError, match="'u/cats' is not in the hub's cache"):
+        resolve("u/cats", hub=hub)
 
 
 def test_an_incomplete_download_is_no_model(hub: Hub, local_hub: LocalHub, tmp_path: Path) -> None:

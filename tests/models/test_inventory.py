@@ -92,6 +92,40 @@ def test_each_listed_name_loads_what_it_lists(
     assert all(entry.projector is not None for entry in good)
 
 
+def test_models_of_older_revisions_are_listed(local_hub: LocalHub, tmp_path: Path) -> None:
+    hub = Hub(endpoint=local_hub.address, cache=tmp_path / "cache")
+    for old in ("x-Q8_0.gguf", "x-Q4_K_M.gguf", "y-Q4_K_M.gguf"):
+        local_hub.repos["u/x"] = Repo({old: b"old", "z.gguf": b"old"})
+        resolve(f"u/x:{old}", hub=hub)
+        resolve("u/x:z.gguf", hub=hub)
+    local_hub.repos["u/x"] = Repo({"x-Q4_K_M.gguf": b"new", "my cats.gguf": b"new"})
+    for new in local_hub.repos["u/x"].files:
+        resolve(f"u/x:{new}", hub=hub)
+    entries = [entry for entry in inventory(hub) if entry.source == "hub"]
+    assert [entry.name for entry in entries] == [
+        "u/x:my cats.gguf",
+        "u/x:Q4_K_M",
+        "u/x:Q8_0",
+        "u/x:y-Q4_K_M.gguf",
+        "u/x:z.gguf",
+    ]
+    local_hub.status = 503
+    for entry in entries:
+        assert resolve(entry.name, hub=hub).model == entry.path, entry
+
+
+def test_the_names_in_the_folder_are_told_apart(toy_named: Named) -> None:
+    folder = models_folder()
+    names = ["model.gguf", "model-Q8_0.gguf", "кот.gguf", "пёс.gguf", "demo.gguf", "Q4_0.gguf"]
+    for name in (*names, "Cats.gguf", "cats.gguf", "cats-Q8_0.gguf", "deep/cats-Q4_K_M.gguf"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        copy(toy_named("mamba2").model, folder / name)
+    entries = [entry for entry in inventory() if entry.source == "folder"]
+    assert len({entry.name for entry in entries}) == len(entries) == 10
+    for entry in entries:
+        assert resolve(entry.name).model == entry.path, entry
+
+
 @pytest.mark.parametrize("name", ["llama", "gemma3", "qwen2vl", "qwen35", "mamba2"])
 def test_what_the_header_says_is_what_a_session_finds(toy_named: Named, name: str) -> None:
     toy = toy_named(name)
@@ -148,6 +182,24 @@ def test_the_table_shows_aliases(folder: Path, capsys: pytest.CaptureFixture[str
     assert resolve("eyes").model == folder / "Seeing-Q8_0.gguf"
 
 
+def test_an_alias_of_a_path_holds_in_every_folder(
+    toy_named: Named,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    copy(toy_named("mamba2").model, tmp_path / "cats.gguf")
+    monkeypatch.chdir(tmp_path)
+    assert main(["models", "alias", "kitten", "cats.gguf"]) == 0
+    assert f"kitten stands for {tmp_path / 'cats.gguf'}" in capsys.readouterr().out
+    monkeypatch.chdir("/")
+    assert resolve("kitten").model == tmp_path / "cats.gguf"
+    for nothing in ("cats.gguf", "./cats", "cats", " "):
+        assert main(["models", "alias", "other", nothing]) == 2
+        assert f"got {nothing!r}" in capsys.readouterr().err
+    assert main(["models", "alias", "other", "user/repo:Q8_0"]) == 0
+
+
 def test_nothing_there_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
     out = capsys.readouterr().out
@@ -157,9 +209,8 @@ def test_nothing_there_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_get_prints_the_files(
-    local_hub: LocalHub,
     toy_named: Named,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     toy = toy_named("llama")
@@ -167,6 +218,18 @@ def test_get_prints_the_files(
     assert capsys.readouterr().out == f"{toy.model}\n"
     assert main(["models", "get", "no-such-model"]) == 2
     assert "llmagic models: expected a model" in capsys.readouterr().err
+    text = tmp_path / "README.md"
+    text.write_text("# cats")
+    for name, said in (
+        (tmp_path / "missing.gguf", "there is none"),
+        (f"{'x' * 300}.gguf", "there is none"),
+        (text, "expected a GGUF file"),
+        ("", "expected a model"),
+    ):
+        assert main(["models", "get", str(name)]) == 2
+        told = capsys.readouterr()
+        assert said in told.err
+        assert told.out == ""
 
 
 def test_in_a_kernel(folder: Path, tmp_path: Path) -> None:
