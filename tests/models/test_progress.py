@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from llmagic.events import BAR, Downloading, Encoding, Event, Loading, Prefill, progress
 from tests.models.hub import LocalHub, Repo
+from tests.toys import Toy
 
 MIB = 1 << 20
 
@@ -44,10 +46,14 @@ def test_a_line_fits_a_terminal() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pexpect needs a pseudo-terminal")
-def test_a_download_on_a_terminal_has_a_bar(local_hub: LocalHub, tmp_path: Path) -> None:
+def test_a_download_on_a_terminal_has_a_bar(
+    local_hub: LocalHub, tmp_path: Path, toy_named: Callable[[str], Toy]
+) -> None:
     import pexpect
 
-    local_hub.repos["u/a"] = Repo({"a-Q8_0.gguf": b"GGUF" * (4 * MIB)})
+    # A model that can be read, with something behind it that takes a while to download.
+    data = toy_named("llama").model.read_bytes().ljust(16 * MIB, b"\0")
+    local_hub.repos["u/a"] = Repo({"a-Q8_0.gguf": data})
     command = f"{sys.executable} -m llmagic models get u/a"
     environment = {**os.environ, "HF_ENDPOINT": local_hub.address, "HF_HOME": str(tmp_path / "hf")}
     child = pexpect.spawn(command, env=environment, timeout=300, encoding="utf-8")

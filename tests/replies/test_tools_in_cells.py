@@ -99,5 +99,5 @@ def test_an_interrupted_tool_shows_its_call(cells: Cells) -> None:
     with pytest.raises(Interrupted):
         cells.run("%%llm -t 0 --tool interrupt\nstop")
     (output,) = cells.outputs
-    assert output.data["text/plain"].startswith("> interrupt()\n")
+    assert output.data["text/plain"].startswith("I ask. \n\n> interrupt()\n")
     assert "not part of the conversation" in output.data["text/plain"]
