@@ -233,7 +233,7 @@ class Hub:
                 raise HubError(
                     f"the disk is full: {name!r} of {repo!r} has no room in the hub's cache, "
                     f"{str(self._cache or HF_HUB_CACHE)!r}. Make room there, or set HF_HUB_CACHE "
-                    "to a folder on another disk; nothing is left of the file."
+                    "to a folder on another disk."
                 ) from error
             raise HubError(
                 f"{name!r} of {repo!r} could not be downloaded: {_reason(error)}. Try again; what "

@@ -164,11 +164,13 @@ def lasting(name: str) -> str:
     UsageError
         It is no name of a model. Whether a hub has it is not asked.
     """
-    if name == DEMO or name in aliases():
+    if name == DEMO:
         return name
     path = _path(name)
     if name.strip() and os.path.exists(path):
         return os.path.abspath(path)
+    if name in aliases():
+        return name
     if _kept(name) is None and (_is_path(name) or _HUB_NAME.fullmatch(name) is None):
         raise _unknown(name)
     return name

@@ -119,17 +119,24 @@ def build() -> str:
     Other instructions, and other ways to compute the same, give other last bits.
     """
     features: bytes = llama.llama_print_system_info()
-    return ", ".join([version(), features.decode(), *_switches_of_ggml(), *_switches()])
+    switches = sorted({*_first_of_ggml(), *_of_ggml(), *_switches()})
+    return ", ".join([version(), features.decode(), *switches])
 
 
 @cache
-def _switches_of_ggml() -> tuple[str, ...]:
-    """Variables that ggml's backends read once: fused or tiled operations, kernels of a GPU.
+def _first_of_ggml() -> tuple[str, ...]:
+    """Those variables of ggml's as they were first: most of its backends read them once."""
+    return tuple(_of_ggml())
+
+
+def _of_ggml() -> Iterator[str]:
+    """Variables that ggml's backends read: fused or tiled operations, kernels of a GPU.
 
     There are about 200, few of which leave all numbers as they are; so any counts.
     """
-    found = sorted(os.environ.items())
-    return tuple(f"{name}={value}" for name, value in found if name.startswith("GGML_"))
+    for name, value in os.environ.items():
+        if name.startswith("GGML_"):
+            yield f"{name}={value}"
 
 
 def _switches() -> Iterator[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from llmagic.errors import PromptError
 from llmagic.notebook.entries import Entry, Scope
 from llmagic.notebook.interrupts import held
 from llmagic.notebook.order import Order
@@ -314,7 +315,10 @@ class Conversation:
                     tokens_of=known.tokens_of,
                 )
                 return replace(entry, turn=whole)
-            return replace(entry, turn=turn.read_by(model, tokenize))
+            try:
+                return replace(entry, turn=turn.read_by(model, tokenize))
+            except PromptError:  # a character it cannot write, which a cell below will be told of
+                return entry
 
         entries = [translated(entry) for entry in self.entries]
         self._gone = [translated(entry) for entry in self._gone]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from llmagic.errors import PromptError
 from llmagic.notebook.conversation import Conversation, Place
 from llmagic.notebook.entries import Entry
 from llmagic.notebook.notebooks import Notebooks
@@ -170,6 +171,21 @@ def test_another_model_reads_the_replies_as_its_own_tokens() -> None:
     notebook.conversation.use_model("one", lambda text: [7])
     assert tokens(notebook) == [(1,), (1,), (7,)]
     assert notebook.chain == ["A", "B", "C"]
+
+
+def test_a_reply_that_another_model_cannot_write_stays_as_it_is() -> None:
+    notebook = Notebook()
+    notebook.conversation.use_model("one", lambda text: [7])
+    for cell in "ab":
+        notebook.run(cell, cell)
+
+    def narrow(text: str) -> bytes:
+        if text == "A":
+            raise PromptError("no token for 'A'")
+        return text.encode()
+
+    notebook.conversation.use_model("two", narrow)
+    assert tokens(notebook) == [(1,), (66,)]
 
 
 def tokens(notebook: Notebook) -> list[tuple[int, ...]]:
