@@ -110,7 +110,7 @@ class Plan:
         ),
         # Where things stand, which is the larger, and three or four pictures compared.
         Round(
-            1700,
+            1600,
             peak=0.7,
             drills={
                 "compare": 0.24, "where": 0.2, "size": 0.16, "which": 0.1, "facts": 0.1,
@@ -121,12 +121,12 @@ class Plan:
         ),
         # A long way down, with a little of everything.
         Round(
-            3600,
+            2800,
             peak=0.7,
             flat=0.3,
             vision=(0.0, 0.6),
             drills={
-                "compare": 0.2, "where": 0.24, "size": 0.2, "which": 0.04, "facts": 0.1,
+                "compare": 0.22, "where": 0.2, "size": 0.16, "which": 0.08, "facts": 0.12,
                 "look": 0.04,
             },
             whole=0.2,
@@ -134,14 +134,14 @@ class Plan:
         ),
         # Every word once more, above all what is told; the tower has learnt.
         Round(
-            1400,
+            1100,
             peak=0.4,
             warm_up=50,
             flat=0.2,
             vision=(0.0, 0.0),
             drills={
-                "facts": 0.2, "where": 0.26, "compare": 0.2, "which": 0.08, "size": 0.06,
-                "look": 0.05,
+                "compare": 0.26, "where": 0.2, "facts": 0.18, "which": 0.12, "size": 0.06,
+                "look": 0.04,
             },
             whole=0.2,
             spots=0.1,

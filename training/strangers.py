@@ -151,8 +151,8 @@ def on_ground(rng: Random, ground: str | tuple[int, int, int]) -> Iterator[Talk]
         yield [("What do you see?", [image], names(kinds))]
 
 
-def markers(rng: Random, area: int) -> Iterator[Talk]:
-    """Three of matplotlib's markers in its usual figure."""
+def markers(rng: Random, area: int, margin: float) -> Iterator[Talk]:
+    """Three of matplotlib's markers in its usual figure, so far from the sides as `margin` says."""
     from matplotlib.figure import Figure
 
     signs = {"circle": "o", "square": "s", "triangle": "^", "star": "*", "cross": "P"}
@@ -162,7 +162,7 @@ def markers(rng: Random, area: int) -> Iterator[Talk]:
         axes = figure.add_subplot()
         for i, (colour, shape) in enumerate(kinds):
             axes.scatter(i, rng.uniform(0.3, 0.7), s=area, marker=signs[shape], c=_PAINT[colour])
-        axes.set(xlim=(-0.7, 2.7), ylim=(0, 1))
+        axes.set(xlim=(-margin, 2 + margin), ylim=(0, 1))
         file = io.BytesIO()
         figure.savefig(file)
         image = Image.open(file).convert("RGB")
@@ -289,7 +289,8 @@ def cases() -> dict[str, Callable[[Random], Iterator[Talk]]]:
     for name, ground in grounds.items():
         out[f"two on {name}"] = lambda rng, ground=ground: on_ground(rng, ground)
     for area in (2500, 1200, 700):
-        out[f"matplotlib, s={area}"] = lambda rng, area=area: markers(rng, area)
+        out[f"matplotlib, s={area}"] = lambda rng, area=area: markers(rng, area, 0.3)
+    out["matplotlib, in the middle"] = lambda rng: markers(rng, 2500, 0.7)
     out["two pictures at once"] = two_at_once
     for word in ("next to", "left of", "right of", "above", "below"):
         for coloured in (True, False):
