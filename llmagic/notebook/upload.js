@@ -3,8 +3,6 @@
 
 const PART = 4 * 1024 * 1024; // The server takes messages of 10 MiB at most.
 
-const GONE = "The kernel that held these images is gone. Run the cell again for a new gallery.";
-
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 
 function element(tag, attributes = {}, ...children) {
@@ -17,13 +15,13 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-async function upload(send, id, file) {
+async function upload(model, id, file) {
   let start = 0;
   do {
     const stop = Math.min(start + PART, file.size);
     const part = await file.slice(start, stop).arrayBuffer();
     const about = { kind: "part", upload: id, name: file.name, size: file.size, first: !start };
-    send(about, [new DataView(part)]);
+    model.send(about, undefined, [new DataView(part)]);
     start = stop;
   } while (start < file.size);
 }
@@ -42,18 +40,6 @@ function render({ model, el }) {
   let unsent = ""; // what is said about files that were not sent
   const sent = new Map(); // id of an upload the kernel has not taken yet -> name of the file
 
-  let closed = false; // whether a message could not be sent
-  // jupyter-widgets marks a view whose kernel was restarted; after a crash only sending fails.
-  const isGone = () => closed || el.closest(".jupyter-widgets-disconnected") !== null;
-  const send = (content, buffers = []) => {
-    try {
-      if (!isGone()) model.send(content, undefined, buffers);
-    } catch {
-      closed = true;
-    }
-    if (isGone()) say();
-  };
-
   const take = async (files) => {
     const largest = model.get("largest");
     const large = files.filter((file) => file.size > largest);
@@ -61,7 +47,7 @@ function render({ model, el }) {
       .map((file) => `${file.name} has ${megabytes(file.size)}, and at most ` +
         `${megabytes(largest)} are sent. Use up.add("path") instead.`)
       .join(" ");
-    send({ kind: "begin" });
+    model.send({ kind: "begin" });
     const named = files
       .filter((file) => file.size <= largest)
       .map((file) => [`${Date.now()}-${Math.random()}`, file]);
@@ -69,7 +55,7 @@ function render({ model, el }) {
     say();
     for (const [id, file] of named) {
       try {
-        await upload(send, id, file);
+        await upload(model, id, file);
       } catch (error) {
         // A folder that was dropped looks like a file. The others are sent.
         sent.delete(id);
@@ -88,7 +74,7 @@ function render({ model, el }) {
   };
 
   const figure = (item, index, count) => {
-    const move = (to) => send({ kind: "move", id: item.id, to });
+    const move = (to) => model.send({ kind: "move", id: item.id, to });
     const image = element("img", { alt: item.name, draggable: false });
     if (thumbnails.has(item.id)) image.src = thumbnails.get(item.id);
     const made = element(
@@ -99,7 +85,7 @@ function render({ model, el }) {
       element("div", { className: "llmagic-upload-caption" }, item.caption),
       button(`Move ${item.name} left`, "◀", () => move(index - 1), index === 0),
       button(`Move ${item.name} right`, "▶", () => move(index + 1), index === count - 1),
-      button(`Remove ${item.name}`, "✕", () => send({ kind: "remove", id: item.id })),
+      button(`Remove ${item.name}`, "✕", () => model.send({ kind: "remove", id: item.id })),
     );
     made.dataset.state = item.state;
     made.dataset.id = item.id;
@@ -112,7 +98,7 @@ function render({ model, el }) {
       if (dragged === null) return;
       event.preventDefault();
       event.stopPropagation();
-      send({ kind: "move", id: dragged, to: index });
+      model.send({ kind: "move", id: dragged, to: index });
     });
     return made;
   };
@@ -150,8 +136,8 @@ function render({ model, el }) {
   const ask = (delay) => {
     clearTimeout(again);
     const missing = model.get("items").map((item) => item.id).filter((id) => !thumbnails.has(id));
-    if (!missing.length || isGone()) return;
-    send({ kind: "thumbnails", ids: missing });
+    if (!missing.length) return;
+    model.send({ kind: "thumbnails", ids: missing });
     again = setTimeout(() => ask(Math.min(2 * delay, 60_000)), delay);
   };
 
@@ -169,10 +155,8 @@ function render({ model, el }) {
 
   // A kernel that runs a cell takes files afterwards.
   const say = () => {
-    const lost = isGone() ? GONE : "";
-    choose.disabled = Boolean(lost);
-    const problems = lost || [unsent, model.get("message")].filter(Boolean).join(" ");
-    const waiting = sent.size && !lost ? `adding ${[...sent.values()].join(", ")} …` : "";
+    const problems = [unsent, model.get("message")].filter(Boolean).join(" ");
+    const waiting = sent.size ? `adding ${[...sent.values()].join(", ")} …` : "";
     const shown = [];
     if (problems) shown.push(element("span", { className: "llmagic-upload-problem" }, problems));
     if (problems && waiting) shown.push(" ");
@@ -194,7 +178,6 @@ function render({ model, el }) {
   });
   model.on("change:items", draw);
   model.on("change:message", say);
-  model.on("comm_live_update", say);
   model.on("msg:custom", hear);
   el.append(root);
   say();
@@ -203,7 +186,6 @@ function render({ model, el }) {
     clearTimeout(again);
     model.off("change:items", draw);
     model.off("change:message", say);
-    model.off("comm_live_update", say);
     model.off("msg:custom", hear);
     thumbnails.forEach((url) => URL.revokeObjectURL(url));
   };

@@ -174,10 +174,6 @@ def test_reload_and_restart(gallery: Gallery) -> None:
     gallery.press("Move b.png left")
     gallery.expect(["b.png", "a.png"])
     lab.js("await panel.sessionContext.restartKernel();")
-    lab.page.wait_for_function(SAYS, arg="The kernel that held these images is gone.")
-    assert gallery.root.get_by_role("button", name="Choose images").is_disabled()
-    gallery.root.evaluate(DROP, [["c.png", list(png(60))]])
-    assert "adding" not in gallery.message
     lab.run(0)
     lab.run(1)
     gallery.root.wait_for()
