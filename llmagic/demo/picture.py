@@ -132,7 +132,8 @@ def picture(
         One to four, as "red star", "small blue circle" or "a big pink heart"; see `COLOURS`,
         `SHAPES` and `SIZES`. Two or three stand in a row, four in a square, in this order.
     size : tuple of int
-        Width and height, in pixels. The model understands ratios from 9:16 to 16:9.
+        Width and height, in pixels. The model understands ratios from 9:16 to 16:9, but of three
+        shapes along the shorter side from 10:16 to 16:10.
     column : bool
         Two or three shapes stand below one another instead.
     seed : int
