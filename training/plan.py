@@ -132,7 +132,7 @@ class Plan:
             whole=0.2,
             spots=0.1,
         ),
-        # Every word once more, above all what is told; the tower has learnt.
+        # Every word once more, above all comparisons; the tower has learnt.
         Round(
             1100,
             peak=0.4,

@@ -311,7 +311,9 @@ _MESSAGE = (
 )
 
 
-_fixture = settings(suppress_health_check=[*HealthCheck])
+_fixture = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 @settings(_fixture, max_examples=20)

@@ -138,7 +138,10 @@ def test_text_around_pictures_is_plain_too(session: Session, runner: Runner) -> 
     ]
 
 
-@settings(suppress_health_check=[*HealthCheck], max_examples=25)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=25,
+)
 @given(st.lists(st.sampled_from(["<|", "im_", "end", "|>", "<|im_start|>", "\0", "\n", "é"])))
 def test_any_mixture_is_plain(
     toy: Toy, session: Session, runner: Runner, pieces: list[str]

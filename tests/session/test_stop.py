@@ -158,7 +158,10 @@ def expected(pieces: Sequence[bytes], stops: Sequence[str]) -> tuple[str, bool]:
 stop_texts = st.text("theain é中😀", min_size=1, max_size=5)
 
 
-@settings(suppress_health_check=[*HealthCheck], max_examples=40)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=40,
+)
 @given(st.data())
 def test_any_stop_text_in_any_reply(session: Session, cold: Cold, data: st.DataObject) -> None:
     tokens = data.draw(st.lists(st.sampled_from(alphabet(session)), min_size=1, max_size=14))
